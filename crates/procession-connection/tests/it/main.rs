@@ -1,0 +1,5 @@
+//! The public face of `procession-connection`, within one process.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+mod pipe;

@@ -1,0 +1,218 @@
+//! Pipes between threads.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use procession_connection::{Duplex, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use procession_connection::{duplex, pipe};
+use procession_core::{ErrorKind, Handle, Message};
+use proptest::prelude::*;
+
+/// Long enough that it never passes on a working machine, short enough to fail a hung test.
+const SOON: Duration = Duration::from_secs(20);
+
+fn recv<T: serde::de::DeserializeOwned>(rx: &Receiver<T>) -> T {
+    rx.recv_timeout(SOON).unwrap()
+}
+
+#[test]
+fn ends_go_to_other_threads() {
+    fn goes_everywhere<T: Send + Sync>() {}
+    goes_everywhere::<Sender<std::cell::Cell<u8>>>();
+    goes_everywhere::<Receiver<std::cell::Cell<u8>>>();
+    goes_everywhere::<Duplex<u8, std::cell::Cell<u8>>>();
+}
+
+#[test]
+fn a_large_message_passes_while_both_sides_work() {
+    let (tx, rx) = pipe::<Vec<u8>>().unwrap();
+    let large = vec![7u8; 20 << 20];
+    thread::scope(|scope| {
+        let expected = large.clone();
+        scope.spawn(move || assert!(recv(&rx) == expected));
+        tx.send(large).unwrap();
+    });
+}
+
+#[test]
+fn a_timeout_in_the_middle_of_a_message_loses_nothing() {
+    let (tx, rx) = pipe::<String>().unwrap();
+    let (raw, end) = UnixStream::pair().unwrap();
+    // The same bytes, one by one, into an end that somebody waits at.
+    let text = "in the middle".to_owned();
+    tx.send(text.clone()).unwrap();
+    let mut bytes = vec![0; 4 + 1 + 1 + text.len()];
+    let mut stream = UnixStream::from(std::os::fd::AsFd::as_fd(&rx).try_clone_to_owned().unwrap());
+    stream.read_exact(&mut bytes).unwrap();
+    let rx = receiver_of::<String>(end.into());
+    for byte in &bytes[..bytes.len() - 1] {
+        (&raw).write_all(&[*byte]).unwrap();
+        assert!(matches!(rx.try_recv(), Err(TryRecvError::Empty)));
+        let waited = rx.recv_timeout(Duration::from_millis(1));
+        assert!(matches!(waited, Err(RecvTimeoutError::Timeout)));
+        assert!(!rx.poll(Duration::ZERO).unwrap(), "half a message is no message");
+    }
+    (&raw).write_all(&bytes[bytes.len() - 1..]).unwrap();
+    assert!(rx.poll(Duration::ZERO).unwrap());
+    assert_eq!(recv(&rx), text);
+}
+
+/// A receiving end made of any stream socket.
+fn receiver_of<T>(socket: OwnedFd) -> Receiver<T> {
+    Message::encode(&(Handle(socket), &b""[..], Vec::<()>::new(), false, false)).unwrap().decode().unwrap()
+}
+
+#[test]
+fn a_sender_that_dies_inside_a_message_is_reported_once() {
+    let (raw, end) = UnixStream::pair().unwrap();
+    let rx = receiver_of::<String>(end.into());
+    (&raw).write_all(&[0, 0, 0, 9, 0, 7, b'x']).unwrap();
+    drop(raw);
+    assert_eq!(rx.recv().unwrap_err().kind(), ErrorKind::Torn);
+    assert_eq!(rx.recv().unwrap_err().kind(), ErrorKind::Closed);
+    assert!(matches!(rx.try_recv(), Err(TryRecvError::Closed)));
+}
+
+#[test]
+fn nonsense_closes_the_pipe_and_takes_no_memory() {
+    let (raw, end) = UnixStream::pair().unwrap();
+    let rx = receiver_of::<Vec<u8>>(end.into());
+    (&raw).write_all(&[255; 12]).unwrap();
+    let seen: Vec<_> = rx.iter().map(|got| got.unwrap_err().kind()).collect();
+    assert_eq!(seen, [ErrorKind::TooLarge]);
+}
+
+#[test]
+fn an_announced_gigabyte_is_not_taken_in_advance() {
+    let (raw, end) = UnixStream::pair().unwrap();
+    let rx = receiver_of::<Vec<u8>>(end.into());
+    (&raw).write_all(&(1i32 << 30).to_be_bytes()).unwrap();
+    let before = Instant::now();
+    assert!(matches!(rx.recv_timeout(Duration::from_millis(5)), Err(RecvTimeoutError::Timeout)));
+    assert!(before.elapsed() >= Duration::from_millis(5));
+    drop(raw);
+    assert_eq!(rx.recv().unwrap_err().kind(), ErrorKind::Torn);
+}
+
+#[test]
+fn a_message_of_another_type_is_an_error_and_the_pipe_goes_on() {
+    let (tx, rx) = pipe::<u8>().unwrap();
+    let other: Sender<(u32, String)> = Message::encode(&tx).unwrap().decode().unwrap();
+    other.send((1, "x".into())).unwrap();
+    tx.send(7).unwrap();
+    drop((tx, other));
+    assert_eq!(rx.recv().unwrap_err().kind(), ErrorKind::Decode);
+    assert_eq!(recv(&rx), 7);
+    assert_eq!(rx.iter().count(), 0);
+}
+
+#[test]
+fn an_end_moves_with_what_it_has_read_ahead() {
+    let (tx, rx) = pipe::<(u8, Handle<UnixStream>)>().unwrap();
+    let (keep, _) = UnixStream::pair().unwrap();
+    for number in 0..3 {
+        tx.send((number, Handle(keep.try_clone().unwrap()))).unwrap();
+    }
+    assert_eq!(recv(&rx).0, 0);
+    assert!(rx.poll(Duration::ZERO).unwrap());
+    let (carrier, at_other_side) = pipe::<Receiver<(u8, Handle<UnixStream>)>>().unwrap();
+    carrier.send(rx).unwrap();
+    let rx = recv(&at_other_side);
+    assert_eq!((recv(&rx).0, recv(&rx).0), (1, 2));
+    drop(tx);
+    assert!(matches!(rx.try_recv(), Err(TryRecvError::Closed)));
+}
+
+#[test]
+fn a_moved_sender_leaves_no_holder_behind() {
+    let (tx, rx) = pipe::<u8>().unwrap();
+    let (carrier, at_other_side) = pipe::<Sender<u8>>().unwrap();
+    carrier.send(tx).unwrap();
+    let tx = recv(&at_other_side);
+    tx.send(1).unwrap();
+    drop(tx);
+    assert_eq!(recv(&rx), 1);
+    assert!(matches!(rx.try_recv(), Err(TryRecvError::Closed)));
+}
+
+#[test]
+fn threads_share_the_ends_and_every_message_goes_to_one_of_them() {
+    let (tx, rx) = pipe::<u32>().unwrap();
+    let total: u32 = thread::scope(|scope| {
+        let receivers: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| rx.iter().map(|number| number.unwrap()).sum::<u32>()))
+            .collect();
+        let senders: Vec<_> = (0..3)
+            .map(|thread| {
+                let tx = &tx;
+                scope.spawn(move || {
+                    for number in (0..3000).filter(|number| number % 3 == thread) {
+                        tx.send(number).unwrap();
+                    }
+                })
+            })
+            .collect();
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        procession_sys::socket::shut_down(&tx).unwrap();
+        receivers.into_iter().map(|receiver| receiver.join().unwrap()).sum()
+    });
+    assert_eq!(total, (0..3000).sum());
+}
+
+#[test]
+fn duplex_ends_answer_each_other() {
+    let (client, server) = duplex::<u32, String>().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for request in &server {
+                server.send(request.unwrap().to_string()).unwrap();
+            }
+        });
+        for number in 0..100 {
+            client.send(number).unwrap();
+            assert_eq!(client.recv_timeout(SOON).unwrap(), number.to_string());
+        }
+        drop(client);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever goes in comes out, in order, each message with its own handles, wherever reads happen to cut the stream.
+    #[test]
+    fn any_sequence_of_messages_arrives(
+        messages in prop::collection::vec((0usize..20_000, 0usize..4), 1..30),
+        many in 240usize..300,
+    ) {
+        type Loaded = (Vec<u8>, Vec<Handle<OwnedFd>>);
+        let (tx, rx) = pipe::<Loaded>().unwrap();
+        let marks: Vec<_> = (0..4).map(|_| UnixStream::pair().unwrap()).collect();
+        let inode = |fd: &OwnedFd| std::fs::File::from(fd.try_clone().unwrap()).metadata().map(|m| std::os::unix::fs::MetadataExt::ino(&m)).unwrap();
+        let expected: Vec<u64> = marks.iter().map(|(one, _)| inode(&one.try_clone().unwrap().into())).collect();
+        let mut sizes = messages.clone();
+        sizes.push((1, many));
+        let sent = sizes.clone();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for (len, count) in sent {
+                    let handles = (0..count)
+                        .map(|i| Handle(marks[i % 4].0.try_clone().unwrap().into()))
+                        .collect();
+                    tx.send((vec![7; len], handles)).unwrap();
+                }
+            });
+            for (len, count) in sizes {
+                let (bytes, handles) = recv(&rx);
+                assert_eq!((bytes.len(), handles.len()), (len, count));
+                for (i, handle) in handles.iter().enumerate() {
+                    assert_eq!(inode(handle), expected[i % 4]);
+                }
+            }
+            assert!(rx.recv().is_err());
+        });
+    }
+}

@@ -1,0 +1,48 @@
+//! More descriptors than one packet carries.
+//!
+//! The system moves at most [`MAX_HANDLES`] descriptors at a time. A message with more puts them, packet by packet, into
+//! a socket of its own and sends that one socket: so a message is one packet whatever it holds, and there is no state
+//! in which half of it has gone.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use procession_sys::socket::{Block, MAX_HANDLES, recv, send, seqpacket_pair};
+
+use crate::{Error, ErrorKind, Result};
+
+/// How many descriptors a message may hold before they are bundled; one place is kept for the message's own content.
+pub const MOST: usize = MAX_HANDLES - 1;
+
+/// Returns descriptors that fit one packet: `handles`, or the socket that holds them all.
+///
+/// # Errors
+///
+/// [`ErrorKind::Os`] when the system refuses to have that many under way (`ETOOMANYREFS`, `unix(7)`).
+pub fn bundle(handles: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
+    if handles.len() <= MOST {
+        return Ok(handles);
+    }
+    let (sender, receiver) = seqpacket_pair()?;
+    for some in handles.chunks(MAX_HANDLES) {
+        let borrowed: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+        send(&sender, &[b"H"], &borrowed, Block::No)?;
+    }
+    Ok(vec![receiver])
+}
+
+/// Undoes [`bundle`], for a message that announced `count` descriptors.
+///
+/// # Errors
+///
+/// [`ErrorKind::Decode`] when another number of them came.
+pub fn unbundle(mut received: Vec<OwnedFd>, count: usize) -> Result<Vec<OwnedFd>> {
+    if count > MOST && received.len() == 1 {
+        let socket = received.remove(0);
+        while received.len() < count && recv(&socket, &mut [0], &mut received, Block::No)? > 0 {}
+    }
+    if received.len() != count {
+        let text = format!("a message announced {count} handles and brought {}", received.len());
+        return Err(Error::new(ErrorKind::Decode, text));
+    }
+    Ok(received)
+}

@@ -1,0 +1,165 @@
+//! Descriptors as serde values.
+//!
+//! A descriptor is not bytes, and serde's formats carry only bytes. While a [`Message`](crate::Message) is being encoded
+//! there is a table of descriptors for it in the thread; a value that holds one [attaches](attach) a copy and writes the
+//! place in the table. While the message is decoded at the other end, the value reads the place and [claims](claim) the
+//! descriptor.
+//!
+//! The tables are a stack, because a value may encode another message while it is being encoded. A table lives exactly
+//! as long as the call that made it: when encoding fails, or panics, the copies are closed and nothing is attached to
+//! whatever message this thread encodes next. The alternative, a serializer of our own around the codec's, would have to
+//! forward every method of serde's traits for every type, to carry one pointer.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use procession_sys::fd::duplicate;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use crate::{Error, ErrorKind, Result};
+
+thread_local! {
+    static ENCODING: RefCell<Vec<Vec<OwnedFd>>> = const { RefCell::new(Vec::new()) };
+    static DECODING: RefCell<Vec<Vec<Option<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Attaches a copy of `fd` to the message that this thread is encoding, and tells its place there.
+///
+/// For `Serialize` implementations of types that hold a descriptor; most use [`Handle`] instead.
+///
+/// # Errors
+///
+/// [`ErrorKind::Encode`] when this thread is not encoding a message (the value is being written to a file, say);
+/// [`ErrorKind::Os`] when this process may open no more descriptors.
+pub fn attach(fd: impl AsFd) -> Result<u32> {
+    ENCODING.with_borrow_mut(|tables| {
+        let outside = || Error::new(ErrorKind::Encode, "a handle travels in messages only");
+        let table = tables.last_mut().ok_or_else(outside)?;
+        let place = u32::try_from(table.len()).map_err(|_too_many| outside())?;
+        table.push(duplicate(fd)?);
+        Ok(place)
+    })
+}
+
+/// Takes the descriptor at `place` of the message that this thread is decoding.
+///
+/// For `Deserialize` implementations of types that hold a descriptor; most use [`Handle`] instead.
+///
+/// # Errors
+///
+/// [`ErrorKind::Decode`] when this thread is not decoding a message, or nothing is left at that place.
+pub fn claim(place: u32) -> Result<OwnedFd> {
+    DECODING.with_borrow_mut(|tables| {
+        let taken = tables.last_mut().and_then(|table| table.get_mut(place as usize)?.take());
+        taken.ok_or_else(|| Error::new(ErrorKind::Decode, format!("no handle at place {place}")))
+    })
+}
+
+/// Runs `encode` with an empty table of its own, and returns what it attached.
+pub(crate) fn while_encoding<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T, Vec<OwnedFd>)> {
+    struct Table;
+    impl Drop for Table {
+        fn drop(&mut self) {
+            ENCODING.with_borrow_mut(Vec::pop);
+        }
+    }
+    ENCODING.with_borrow_mut(|tables| tables.push(Vec::new()));
+    let _table = Table;
+    let value = encode()?;
+    let handles = ENCODING.with_borrow_mut(|tables| tables.last_mut().map(std::mem::take));
+    Ok((value, handles.unwrap_or_default()))
+}
+
+/// Runs `decode` with `handles` to claim, and tells how many were left; those are closed.
+pub(crate) fn while_decoding<T>(
+    handles: Vec<OwnedFd>,
+    decode: impl FnOnce() -> Result<T>,
+) -> Result<(T, usize)> {
+    struct Table;
+    impl Drop for Table {
+        fn drop(&mut self) {
+            DECODING.with_borrow_mut(Vec::pop);
+        }
+    }
+    DECODING.with_borrow_mut(|tables| tables.push(handles.into_iter().map(Some).collect()));
+    let _table = Table;
+    let value = decode()?;
+    let left = |table: &Vec<Option<OwnedFd>>| table.iter().flatten().count();
+    Ok((value, DECODING.with_borrow(|tables| tables.last().map_or(0, left))))
+}
+
+/// A file, socket or anything else with a descriptor, as a value that goes to other processes.
+///
+/// What arrives is a descriptor of its own for the same open file: position and flags are shared, closing is not. It
+/// dereferences to what it wraps.
+///
+/// # Examples
+///
+/// ```
+/// use procession_core::{Handle, Message};
+/// use std::fs::File;
+/// use std::io::{Read, Seek, Write};
+///
+/// # let path = std::env::temp_dir().join(format!("procession-doc-{}", std::process::id()));
+/// # let mut file = File::options().read(true).write(true).create(true).open(&path)?;
+/// # std::fs::remove_file(&path)?;
+/// file.write_all(b"shared")?;
+/// let message = Message::encode(&Handle(file))?;
+///
+/// let mut same: Handle<File> = message.decode()?;
+/// same.rewind()?;
+/// let mut text = String::new();
+/// same.read_to_string(&mut text)?;
+/// assert_eq!(text, "shared");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handle<T>(pub T);
+
+impl<T> Handle<T> {
+    /// What this wraps.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Handle<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Handle<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T: AsFd> AsFd for Handle<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl<T: AsFd> Serialize for Handle<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        attach(&self.0).map_err(ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de, T: From<OwnedFd>> Deserialize<'de> for Handle<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let place = u32::deserialize(deserializer)?;
+        claim(place).map(|fd| Self(fd.into())).map_err(de::Error::custom)
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Handle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod codec;
+mod courier;
+mod error;
+mod handle;
+pub mod lifeline;
+mod message;
+
+pub use courier::{Courier, Received};
+pub use error::{Error, ErrorKind, Result};
+pub use handle::{Handle, attach, claim};
+pub use message::Message;
+pub use procession_sys::{Deadline, OsCode, OsError};

@@ -1,0 +1,13 @@
+//! Chooses the operating system once.
+//!
+//! A port is one directory beside `linux/` with the same modules: `doorbell`, `fd`, `futex`, `image`, `lifeline`,
+//! `memory`, `pidfd`, `poll`, `process`, `signal`, `socket` and `spawn`. No other file of the workspace names an
+//! operating system.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("procession has no backend for this operating system yet; see docs/platform.md");
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub use linux::*;

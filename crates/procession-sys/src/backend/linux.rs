@@ -1,0 +1,31 @@
+//! Linux: descriptors for everything, futexes, pidfds, memfds.
+
+pub mod doorbell;
+pub mod fd;
+pub mod futex;
+pub mod image;
+pub mod lifeline;
+pub mod memory;
+pub mod pidfd;
+pub mod poll;
+pub mod process;
+pub mod signal;
+pub mod socket;
+pub mod spawn;
+
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::error::{OsCode, OsError};
+
+/// Runs a call again while signals interrupt it, and names it in the error: the one place that knows EINTR.
+fn call<T>(
+    operation: &'static str,
+    subject: impl FnOnce() -> String,
+    f: impl FnMut() -> rustix::io::Result<T>,
+) -> crate::Result<T> {
+    retry_on_intr(f).map_err(|code| fail(operation, subject(), code))
+}
+
+fn fail(operation: &'static str, subject: String, code: Errno) -> OsError {
+    OsError::new(operation, subject, OsCode::from_raw(code.raw_os_error()))
+}

@@ -1,0 +1,99 @@
+//! A process by descriptor: the name that is never reused.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
+
+use super::fd::name;
+use super::{call, fail};
+use crate::{OsCode, Result};
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It called `exit` with this code, 0 to 255.
+    Exited(u8),
+    /// A signal killed it.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+        /// Whether a core was written.
+        core_dumped: bool,
+    },
+    /// It ended, and nobody can say how: the host reaped it first, or ignores `SIGCHLD`.
+    Unknown,
+}
+
+/// Opens a descriptor for the process `pid`; it becomes readable when the process has ended.
+///
+/// For a child that has not been waited for, the number cannot have been reused.
+///
+/// # Errors
+///
+/// [`NO_PROCESS`](OsCode::NO_PROCESS) when there is no such process.
+///
+/// # Source
+///
+/// `pidfd_open(2)`.
+pub fn open(pid: u32) -> Result<OwnedFd> {
+    let subject = || format!("process {pid}");
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Err(fail("open", subject(), Errno::SRCH));
+    };
+    call("open", subject, || pidfd_open(raw, PidfdFlags::empty()))
+}
+
+/// Sends `signal` to the process; tells whether there still was one.
+///
+/// # Errors
+///
+/// [`INVALID`](OsCode::INVALID) when there is no such signal, [`NOT_PERMITTED`](OsCode::NOT_PERMITTED) when the process
+/// belongs to somebody else.
+///
+/// # Source
+///
+/// `pidfd_send_signal(2)`.
+pub fn signal(process: impl AsFd, signal: i32) -> Result<bool> {
+    let process = process.as_fd();
+    let operation = "signal";
+    let Some(named) = Signal::from_named_raw(signal) else {
+        return Err(fail(operation, name(process), Errno::INVAL));
+    };
+    match call(operation, || name(process), || pidfd_send_signal(process, named)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.code() == OsCode::NO_PROCESS => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reaps the child behind `process` if it has ended: afterwards it is no zombie, and its number is free.
+///
+/// # Errors
+///
+/// None in practice: a child that somebody else reaped has ended as [`Ended::Unknown`].
+///
+/// # Source
+///
+/// `waitid(2)`, `P_PIDFD` (Linux 5.4).
+pub fn try_reap(process: impl AsFd) -> Result<Option<Ended>> {
+    let process = process.as_fd();
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match call("wait for", || name(process), || waitid(WaitId::PidFd(process), options)) {
+        Ok(None) => Ok(None),
+        Ok(Some(status)) => Ok(Some(match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Ended::Exited((code & 0xff).try_into().unwrap_or(u8::MAX)),
+            (None, Some(signal)) => Ended::Signaled { signal, core_dumped: status.dumped() },
+            (None, None) => Ended::Unknown,
+        })),
+        Err(error) if error.code() == OsCode::NO_CHILD => {
+            // Not ours to wait for any more. It may still run: then its descriptor is not readable yet.
+            let ended =
+                super::poll::wait_readable(process, crate::Deadline::after(<_>::default()))?;
+            Ok(ended.then_some(Ended::Unknown))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,93 @@
+//! Waiting for descriptors.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use super::fail;
+use crate::{Deadline, Result};
+
+/// What to wait for on a descriptor, and what became of it.
+#[derive(Debug)]
+pub struct Watch<'fd> {
+    fd: BorrowedFd<'fd>,
+    flags: PollFlags,
+    seen: PollFlags,
+}
+
+impl<'fd> Watch<'fd> {
+    /// Watches for data, or for the end of the other side.
+    pub fn readable(fd: &'fd impl AsFd) -> Self {
+        Self { fd: fd.as_fd(), flags: PollFlags::IN, seen: PollFlags::empty() }
+    }
+
+    /// Watches for room to write, or for the end of the other side.
+    pub fn writable(fd: &'fd impl AsFd) -> Self {
+        Self { fd: fd.as_fd(), flags: PollFlags::OUT, seen: PollFlags::empty() }
+    }
+
+    /// Watches for the end of the other side only.
+    pub fn hang_up(fd: &'fd impl AsFd) -> Self {
+        Self { fd: fd.as_fd(), flags: PollFlags::empty(), seen: PollFlags::empty() }
+    }
+
+    /// Whether a call on the descriptor would not wait now: it has data or room, or it has ended, or it is in error.
+    pub fn is_ready(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
+    /// Whether the other side is gone.
+    pub fn has_hung_up(&self) -> bool {
+        self.seen.contains(PollFlags::HUP)
+    }
+}
+
+/// Waits until one of `watches` is ready or the deadline passes; tells how many are ready.
+///
+/// A signal does not end the wait.
+///
+/// # Errors
+///
+/// When the system is out of memory.
+///
+/// # Source
+///
+/// `poll(2)`.
+pub fn wait(watches: &mut [Watch<'_>], deadline: Deadline) -> Result<usize> {
+    let mut set: Vec<PollFd<'_>> =
+        watches.iter().map(|watch| PollFd::from_borrowed_fd(watch.fd, watch.flags)).collect();
+    let ready = wait_set(&mut set, deadline)?;
+    for (watch, polled) in watches.iter_mut().zip(&set) {
+        watch.seen = polled.revents();
+    }
+    Ok(ready)
+}
+
+/// Waits until `fd` has data or its other side has ended; tells whether that came before the deadline.
+///
+/// # Errors
+///
+/// When the system is out of memory.
+///
+/// # Source
+///
+/// `poll(2)`.
+pub fn wait_readable(fd: impl AsFd, deadline: Deadline) -> Result<bool> {
+    let mut set = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    Ok(wait_set(&mut set, deadline)? > 0)
+}
+
+fn wait_set(set: &mut [PollFd<'_>], deadline: Deadline) -> Result<usize> {
+    loop {
+        // A duration beyond the system's range is shortened to it: the loop comes round again, in a few thousand years.
+        let timeout = deadline.remaining().map(|left| {
+            Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+        });
+        match rustix::event::poll(set, timeout.as_ref()) {
+            Ok(ready) => return Ok(ready),
+            Err(Errno::INTR) => {}
+            Err(code) => return Err(fail("wait for descriptors", String::new(), code)),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Signal numbers, names and masks.
+
+#![expect(unsafe_code, reason = "calls the C library")]
+
+use std::mem::MaybeUninit;
+
+use rustix::io::Errno;
+
+use super::fail;
+use crate::Result;
+
+/// Asks a process to end; it may refuse.
+pub const TERMINATE: i32 = libc::SIGTERM;
+/// Ends a process; it cannot refuse.
+pub const KILL: i32 = libc::SIGKILL;
+/// Stops a process until [`CONTINUE`].
+pub const STOP: i32 = libc::SIGSTOP;
+/// Lets a stopped process go on.
+pub const CONTINUE: i32 = libc::SIGCONT;
+/// What the C library raises in a process that gives up.
+pub const ABORT: i32 = libc::SIGABRT;
+/// What a process gets that touches memory it must not.
+pub const SEGMENT: i32 = libc::SIGSEGV;
+
+/// The name of a signal, or `None` for a number without one.
+///
+/// # Source
+///
+/// `signal(7)`.
+pub fn name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGSTKFLT => "SIGSTKFLT",
+        libc::SIGCHLD => "SIGCHLD",
+        libc::SIGCONT => "SIGCONT",
+        libc::SIGSTOP => "SIGSTOP",
+        libc::SIGTSTP => "SIGTSTP",
+        libc::SIGTTIN => "SIGTTIN",
+        libc::SIGTTOU => "SIGTTOU",
+        libc::SIGURG => "SIGURG",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGVTALRM => "SIGVTALRM",
+        libc::SIGPROF => "SIGPROF",
+        libc::SIGWINCH => "SIGWINCH",
+        libc::SIGIO => "SIGIO",
+        libc::SIGPWR => "SIGPWR",
+        libc::SIGSYS => "SIGSYS",
+        _ => return None,
+    })
+}
+
+/// A set of signals, as a number that can be sent: signal `n` is bit `n - 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mask(u64);
+
+impl Mask {
+    const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
+
+    /// The set with these bits.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits of this set.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// This set and the signals by which a terminal stops processes.
+    #[must_use]
+    pub fn with_job_control(self) -> Self {
+        let stops = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+        Self(stops.iter().fold(self.0, |bits, signal| bits | 1 << (signal - 1)))
+    }
+
+    pub(super) fn to_set(self) -> libc::sigset_t {
+        let mut set = empty_set();
+        for signal in Self::SIGNALS {
+            if self.0 & (1 << (signal - 1)) != 0 {
+                // SAFETY: `set` is initialised. Numbers that the C library keeps for itself are refused, harmlessly.
+                unsafe { libc::sigaddset(&raw mut set, signal) };
+            }
+        }
+        set
+    }
+
+    fn from_set(set: &libc::sigset_t) -> Self {
+        let mut bits = 0;
+        for signal in Self::SIGNALS {
+            // SAFETY: `set` is initialised.
+            if unsafe { libc::sigismember(std::ptr::from_ref(set), signal) } == 1 {
+                bits |= 1 << (signal - 1);
+            }
+        }
+        Self(bits)
+    }
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: The pointer is valid for writing a set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: `sigemptyset` initialises the set and does not fail.
+    unsafe { set.assume_init() }
+}
+
+/// The signals that this thread blocks.
+///
+/// # Errors
+///
+/// None in practice.
+///
+/// # Source
+///
+/// `pthread_sigmask(3)`.
+pub fn thread_mask() -> Result<Mask> {
+    let mut set = empty_set();
+    // SAFETY: Without a new set the call only reads the mask into `set`, which is valid for writing.
+    let code = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set) };
+    checked(code).map(|()| Mask::from_set(&set))
+}
+
+/// Makes `mask` the set of signals that this thread blocks.
+///
+/// # Errors
+///
+/// None in practice.
+///
+/// # Source
+///
+/// `pthread_sigmask(3)`.
+pub fn set_thread_mask(mask: Mask) -> Result<()> {
+    let set = mask.to_set();
+    // SAFETY: `set` is initialised; no old set is asked for.
+    let code =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
+    checked(code)
+}
+
+fn checked(code: i32) -> Result<()> {
+    match code {
+        0 => Ok(()),
+        code => Err(fail("change the signal mask", String::new(), Errno::from_raw_os_error(code))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_survives_the_round_trip() {
+        let before = thread_mask().unwrap();
+        let wanted = Mask::from_bits(before.bits() | 1 << (libc::SIGUSR2 - 1));
+        set_thread_mask(wanted).unwrap();
+        assert_eq!(thread_mask().unwrap(), wanted);
+        set_thread_mask(before).unwrap();
+        assert_eq!(thread_mask().unwrap(), before);
+    }
+}

@@ -1,0 +1,183 @@
+//! Local socket pairs, and descriptors that travel through them.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sockopt,
+};
+
+use super::fd::name;
+use super::{call, fail};
+use crate::Result;
+
+/// The most descriptors that one packet carries.
+///
+/// Source: `SCM_MAX_FD` in the kernel's `include/net/scm.h`; `unix(7)`.
+pub const MAX_HANDLES: usize = 253;
+
+/// Room for the control message that carries [`MAX_HANDLES`] descriptors.
+const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(MAX_HANDLES));
+
+/// Whether a call may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    /// Wait until the call can be carried out.
+    Yes,
+    /// Answer [`OsCode::WOULD_BLOCK`](crate::OsCode::WOULD_BLOCK) instead of waiting.
+    No,
+}
+
+/// Makes two connected sockets that carry bytes without boundaries.
+///
+/// # Errors
+///
+/// When this process may open no more descriptors.
+///
+/// # Source
+///
+/// `socketpair(2)`, `unix(7)`: `SOCK_STREAM`.
+pub fn stream_pair() -> Result<(OwnedFd, OwnedFd)> {
+    pair(SocketType::STREAM)
+}
+
+/// Makes two connected sockets that carry packets: one send is one receive, whole or not at all.
+///
+/// # Errors
+///
+/// When this process may open no more descriptors.
+///
+/// # Source
+///
+/// `socketpair(2)`, `unix(7)`: `SOCK_SEQPACKET`.
+pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    pair(SocketType::SEQPACKET)
+}
+
+fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
+    call("make a pair of sockets", String::new, || {
+        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+    })
+}
+
+/// Whether `fd` is one end of a pair made by [`seqpacket_pair`].
+pub fn is_seqpacket(fd: impl AsFd) -> bool {
+    let fd = fd.as_fd();
+    sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
+        && sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+}
+
+/// Sends `parts` as one piece, with copies of `handles`; tells how many bytes went.
+///
+/// On a packet socket all bytes go or none. On a stream socket the first byte that goes takes the descriptors along.
+/// No signal is raised when the other end is gone.
+///
+/// # Errors
+///
+/// [`BROKEN_PIPE`](crate::OsCode::BROKEN_PIPE) when the other end is gone,
+/// [`WOULD_BLOCK`](crate::OsCode::WOULD_BLOCK) when there is no room and `block` is [`Block::No`],
+/// [`MESSAGE_SIZE`](crate::OsCode::MESSAGE_SIZE) when a packet is larger than the socket's buffer,
+/// [`INVALID`](crate::OsCode::INVALID) for more than [`MAX_HANDLES`] descriptors, `ETOOMANYREFS` when too many
+/// descriptors of this user are under way.
+///
+/// # Source
+///
+/// `sendmsg(2)`, `unix(7)`: `SCM_RIGHTS`.
+pub fn send(
+    socket: impl AsFd,
+    parts: &[&[u8]],
+    handles: &[BorrowedFd<'_>],
+    block: Block,
+) -> Result<usize> {
+    let socket = socket.as_fd();
+    let operation = "send on";
+    let mut flags = SendFlags::NOSIGNAL;
+    if block == Block::No {
+        flags |= SendFlags::DONTWAIT;
+    }
+    let slices: [IoSlice<'_>; 3] =
+        std::array::from_fn(|i| IoSlice::new(parts.get(i).copied().unwrap_or_default()));
+    debug_assert!(parts.len() <= slices.len(), "a frame has at most three parts");
+    let slices = &slices[..parts.len().min(slices.len())];
+    if handles.is_empty() {
+        let mut control = SendAncillaryBuffer::default();
+        return call(
+            operation,
+            || name(socket),
+            || rustix::net::sendmsg(socket, slices, &mut control, flags),
+        );
+    }
+    let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if handles.len() > MAX_HANDLES || !control.push(SendAncillaryMessage::ScmRights(handles)) {
+        return Err(fail(operation, name(socket), Errno::INVAL));
+    }
+    call(operation, || name(socket), || rustix::net::sendmsg(socket, slices, &mut control, flags))
+}
+
+/// Receives into `buffer`, and appends to `handles` the descriptors that came along; tells how many bytes came.
+///
+/// Zero bytes mean that the other end is gone (or, on a packet socket, an empty packet, which nobody here sends).
+/// The descriptors are close-on-exec.
+///
+/// # Errors
+///
+/// [`WOULD_BLOCK`](crate::OsCode::WOULD_BLOCK) when there is nothing and `block` is [`Block::No`];
+/// [`TRUNCATED`](crate::OsCode::TRUNCATED) when a packet is larger than `buffer`, or when descriptors were lost because
+/// this process may open no more: those that did arrive are closed again.
+///
+/// # Source
+///
+/// `recvmsg(2)`, `unix(7)`: `SCM_RIGHTS`, `MSG_CMSG_CLOEXEC`, `MSG_CTRUNC`.
+pub fn recv(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    handles: &mut Vec<OwnedFd>,
+    block: Block,
+) -> Result<usize> {
+    let socket = socket.as_fd();
+    let operation = "receive from";
+    let mut flags = RecvFlags::CMSG_CLOEXEC;
+    if block == Block::No {
+        flags |= RecvFlags::DONTWAIT;
+    }
+    let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = call(
+        operation,
+        || name(socket),
+        || rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags),
+    )?;
+    let known = handles.len();
+    for item in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = item {
+            handles.extend(received);
+        }
+    }
+    if message.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC) {
+        handles.truncate(known);
+        return Err(fail(operation, name(socket), Errno::BADMSG));
+    }
+    Ok(message.bytes)
+}
+
+/// Stops sending or receiving on `socket` for every holder of it, in this process and in others.
+///
+/// # Errors
+///
+/// None in practice for a connected pair.
+///
+/// # Source
+///
+/// `shutdown(2)`, `SHUT_RDWR`.
+pub fn shut_down(socket: impl AsFd) -> Result<()> {
+    let socket = socket.as_fd();
+    call(
+        "shut down",
+        || name(socket),
+        || rustix::net::shutdown(socket, rustix::net::Shutdown::Both),
+    )
+}
