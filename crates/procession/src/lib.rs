@@ -1,1 +1,38 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub use procession_connection::{
+    Duplex, MAX_MESSAGE_BYTES, Receiver, RecvTimeoutError, Sender, TryRecvError, duplex, pipe,
+};
+pub use procession_core::{Error, ErrorKind, Handle, OsCode, Result};
+pub use procession_pool::{Pool, TaskError};
+pub use procession_process::{
+    Death, ExitStatus, JoinError, Panic, Process, Target, init, parent_args, test_support,
+};
+
+/// Pools: builders and the iterators of streamed results.
+pub mod pool {
+    #[doc(inline)]
+    pub use procession_pool::{Builder, Imap, ImapUnordered};
+}
+
+/// Processes: builders.
+pub mod process {
+    #[doc(inline)]
+    pub use procession_process::Builder;
+}
+
+/// Pipes: iterators of messages.
+pub mod connection {
+    #[doc(inline)]
+    pub use procession_connection::Iter;
+}
+
+/// What most programs use: `use procession::prelude::*;`.
+pub mod prelude {
+    #[doc(no_inline)]
+    pub use crate::{
+        Duplex, ExitStatus, Handle, JoinError, Pool, Process, Receiver, Sender, TaskError, duplex,
+        pipe,
+    };
+}

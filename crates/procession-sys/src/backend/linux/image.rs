@@ -8,10 +8,19 @@ use std::ops::Range;
 /// A program or library as the loader mapped it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// The addresses from its first to its last mapped byte.
-    pub addresses: Range<usize>,
+    /// The addresses of its parts, as the loader mapped them.
+    pub segments: Vec<Range<usize>>,
     /// The identity that the linker wrote into it (`NT_GNU_BUILD_ID`), if it did.
     pub build_id: Option<Vec<u8>>,
+}
+
+impl Image {
+    /// Whether `len` bytes from `address` on lie in one part of this image.
+    pub fn contains(&self, address: usize, len: usize) -> bool {
+        self.segments.iter().any(|segment| {
+            segment.contains(&address) && segment.end - address >= len
+        })
+    }
 }
 
 /// Finds the image that holds the address `address`.
@@ -47,30 +56,26 @@ unsafe extern "C" fn visit(
     // SAFETY: The loader passes a table with this many entries, valid during the call.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
     let base = to_usize(info.dlpi_addr);
-    let loaded = || headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
     let addresses = |header: &libc::Elf64_Phdr| {
         let start = base.wrapping_add(to_usize(header.p_vaddr));
         start..start.wrapping_add(to_usize(header.p_memsz))
     };
-    if !loaded().any(|header| addresses(header).contains(&search.address)) {
+    let of_kind = |kind| headers.iter().filter(move |header| header.p_type == kind).map(addresses);
+    let mut image = Image { segments: of_kind(libc::PT_LOAD).collect(), build_id: None };
+    if !image.contains(search.address, 1) {
         return 0;
     }
-    let start = loaded().map(|header| addresses(header).start).min().unwrap_or(base);
-    let end = loaded().map(|header| addresses(header).end).max().unwrap_or(base);
-    let build_id = headers
-        .iter()
-        .filter(|header| header.p_type == libc::PT_NOTE)
-        .find_map(|header| build_id_of(addresses(header), start..end));
-    search.found = Some(Image { addresses: start..end, build_id });
+    image.build_id = of_kind(libc::PT_NOTE).find_map(|notes| build_id_of(notes, &image));
+    search.found = Some(image);
     1
 }
 
-fn build_id_of(notes: Range<usize>, image: Range<usize>) -> Option<Vec<u8>> {
-    if notes.start < image.start || notes.end > image.end || notes.is_empty() {
+fn build_id_of(notes: Range<usize>, image: &Image) -> Option<Vec<u8>> {
+    if notes.is_empty() || !image.contains(notes.start, notes.len()) {
         return None;
     }
     let address = std::ptr::with_exposed_provenance::<u8>(notes.start);
-    // SAFETY: The range lies inside the image; the loader maps note segments readable and nobody writes to them.
+    // SAFETY: The range lies inside a part of the image; the loader maps note segments readable and nobody writes to them.
     let mut rest = unsafe { std::slice::from_raw_parts(address, notes.len()) };
     while let Some((note, next)) = split_note(rest) {
         if note.name == b"GNU\0" && note.kind == NT_GNU_BUILD_ID {
@@ -120,9 +125,10 @@ mod tests {
     fn a_static_lies_in_the_image_of_its_program() {
         let address = std::ptr::from_ref(&HERE).addr();
         let image = find(address).unwrap();
-        assert!(image.addresses.contains(&address));
+        assert!(image.contains(address, 4));
+        assert!(!image.contains(address, usize::MAX));
         let function: fn() -> u32 = super::super::process::id;
-        assert!(image.addresses.contains(&(function as usize)));
+        assert!(image.contains(function as usize, 1));
     }
 
     #[test]

@@ -63,6 +63,27 @@ pub fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
+/// Kills the child `pid`, which nobody has waited for yet, and reaps it.
+///
+/// # Errors
+///
+/// [`NO_CHILD`](crate::OsCode::NO_CHILD) when somebody else reaped it first.
+///
+/// # Source
+///
+/// `kill(2)`, `waitid(2)`.
+pub fn kill_and_reap(pid: u32) -> Result<()> {
+    let subject = || format!("process {pid}");
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Err(fail("kill", subject(), Errno::SRCH));
+    };
+    call("kill", subject, || rustix::process::kill_process(raw, rustix::process::Signal::KILL))?;
+    let options = rustix::process::WaitIdOptions::EXITED;
+    call("wait for", subject, || {
+        rustix::process::waitid(rustix::process::WaitId::Pid(raw), options).map(drop)
+    })
+}
+
 /// Names this thread for `ps`, `top` and debuggers; on the main thread that is the name of the process.
 ///
 /// Longer names are cut after 15 bytes.

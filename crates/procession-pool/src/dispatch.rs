@@ -1,0 +1,475 @@
+//! The dispatcher: one thread that owns the workers.
+//!
+//! It waits for three things at once, and never for one of them alone: the bell that callers ring, messages from workers,
+//! and ends of workers. Nothing that a worker holds can hold it up: it sends only to workers that are idle, whose socket
+//! is empty, and receives only what has arrived.
+//!
+//! # States of a seat
+//!
+//! ```text
+//! empty -> starting -> idle <-> busy
+//!   ^         |         |        |
+//!   +---------+---------+--------+   the worker ends: reaped, its tasks settled, a new one started
+//! ```
+//!
+//! # When somebody dies
+//!
+//! * **A worker, running a task** (its claim names a ticket that is not answered): that task resolves as `WorkerDied`. Its
+//!   other tasks, which were never started, go back to the front of their job.
+//! * **A worker, between tasks or before its first:** nobody is blamed; its tasks go back.
+//! * **Workers that die before they are ready**, [`MOST_FAILED_STARTS`] in a row: the pool is broken, and every task that
+//!   waits or comes resolves as `PoolBroken`.
+//! * **The process that the pool is in:** the workers end with it (lifeline).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use procession_core::{Courier, Error, ErrorKind, Handle, Received, Result};
+use procession_process::{Death, ExitStatus, JoinError, Process};
+use procession_sys::doorbell::Doorbell;
+use procession_sys::memory::SharedWords;
+use procession_sys::poll::{self, Watch};
+use procession_sys::prim::{AtomicBool, Mutex, Ordering, lock};
+use procession_sys::{Deadline, fd};
+
+use crate::TaskError;
+use crate::job::{Job, Outcome, Task};
+use crate::protocol::{self, Answer, Ticket};
+use crate::worker;
+
+/// How many workers may end in a row without having been ready once.
+const MOST_FAILED_STARTS: u32 = 10;
+
+/// How long the next attempt to start a worker waits when the system has refused one.
+const START_AGAIN: Duration = Duration::from_millis(100);
+
+/// How many bytes of arguments an assignment may hold before no further task joins it.
+const MOST_BYTES: usize = 1 << 20;
+
+/// How long a worker that was told to end may take before it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What callers and the dispatcher share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    bell: Doorbell,
+    /// Whether the bell has been rung and not been heard yet: saves ringing it for each of many tasks.
+    rung: AtomicBool,
+    inbox: Mutex<Inbox>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    jobs: Vec<Arc<Job>>,
+    closing: bool,
+    /// Why the pool is out of order, if it is: there is no dispatcher any more.
+    broken: Option<Error>,
+    /// The process numbers of the workers, by seat.
+    pids: Vec<Option<u32>>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Result<Self> {
+        let inbox = Mutex::new(Inbox::default());
+        Ok(Self { bell: Doorbell::new()?, rung: AtomicBool::new(false), inbox })
+    }
+
+    /// Hands over a job.
+    pub(crate) fn begin(&self, job: Arc<Job>) {
+        let mut inbox = lock(&self.inbox);
+        match &inbox.broken {
+            Some(error) => job.refuse(error),
+            None => inbox.jobs.push(job),
+        }
+    }
+
+    /// Makes the dispatcher look for tasks.
+    pub(crate) fn ring(&self) {
+        // ORDERING: pairs with the swap in `Dispatcher::turn`: whoever finds the flag set knows that the dispatcher will
+        // look after this call, and so will see what was done before it.
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // Cannot fail for a doorbell; and a dispatcher that missed a bell hears the next one.
+            drop(self.bell.ring());
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        lock(&self.inbox).closing = true;
+        self.ring();
+    }
+
+    pub(crate) fn worker_pids(&self) -> Vec<u32> {
+        lock(&self.inbox).pids.iter().copied().flatten().collect()
+    }
+}
+
+/// Starts the workers, and the thread that owns them.
+pub(crate) fn start(shared: Arc<Shared>, workers: usize, name: &str) -> Result<JoinHandle<()>> {
+    let mut dispatcher = Dispatcher {
+        claims: SharedWords::create(workers)?,
+        shared,
+        seats: (0..workers).map(|_| None).collect(),
+        worker_name: format!("{name}Worker"),
+        started: 0,
+        failed_starts: 0,
+        refused: None,
+        jobs: VecDeque::new(),
+        last_ticket: 0,
+    };
+    for seat in 0..workers {
+        dispatcher.fill(seat)?;
+    }
+    let thread = std::thread::Builder::new().name("procession-pool".into());
+    Ok(thread.spawn(move || dispatcher.run())?)
+}
+
+struct Dispatcher {
+    shared: Arc<Shared>,
+    claims: SharedWords,
+    seats: Vec<Option<Seat>>,
+    worker_name: String,
+    started: u64,
+    /// How many workers ended in a row without having been ready.
+    failed_starts: u32,
+    /// When to try again to start workers, after the system has refused.
+    refused: Option<Deadline>,
+    /// Jobs that may have waiting tasks; the first one is served next.
+    jobs: VecDeque<Arc<Job>>,
+    last_ticket: Ticket,
+}
+
+/// A worker in its seat.
+struct Seat {
+    process: Process<Result<()>>,
+    courier: Courier,
+    ready: bool,
+    /// Whether it can say no more.
+    silent: bool,
+    /// What it was told to run and has not answered, in order.
+    assigned: VecDeque<Assigned>,
+}
+
+struct Assigned {
+    ticket: Ticket,
+    job: Arc<Job>,
+    task: Task,
+}
+
+impl Dispatcher {
+    fn run(mut self) {
+        let out_of_order = loop {
+            match self.turn() {
+                Ok(true) => {}
+                Ok(false) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        if let Some(error) = out_of_order {
+            self.break_down(&error);
+        }
+        self.dismiss();
+    }
+
+    /// Waits for something to happen and sees to it; tells whether to go on.
+    fn turn(&mut self) -> Result<bool> {
+        let seats = self.wait()?;
+        // ORDERING: pairs with the swap in `Shared::ring`: what was done before a ring that found the flag set is seen
+        // by the look into the inbox and the jobs below.
+        self.shared.rung.swap(false, Ordering::AcqRel);
+        self.shared.bell.silence()?;
+        {
+            let mut inbox = lock(&self.shared.inbox);
+            if inbox.closing {
+                return Ok(false);
+            }
+            self.jobs.extend(inbox.jobs.drain(..));
+        }
+        for (seat, ended) in seats {
+            self.listen(seat);
+            if ended {
+                self.bury(seat)?;
+            }
+        }
+        if self.refused.is_some_and(Deadline::has_passed) {
+            self.refused = None;
+            self.refill()?;
+        }
+        self.dispatch();
+        Ok(true)
+    }
+
+    /// Waits for the bell, or for something to happen to workers: returns their seats, and whether they have ended.
+    fn wait(&self) -> Result<Vec<(usize, bool)>> {
+        let seats: Vec<_> = self.occupied().collect();
+        let mut watches = vec![Watch::readable(&self.shared.bell)];
+        for (_, worker) in &seats {
+            watches.push(match worker.silent {
+                false => Watch::readable(&worker.courier),
+                true => Watch::readable(&worker.process),
+            });
+            watches.push(Watch::readable(&worker.process));
+        }
+        poll::wait(&mut watches, self.refused.unwrap_or(Deadline::NEVER))?;
+        let of_workers =
+            watches[1..].chunks(2).map(|pair| (pair[0].is_ready(), pair[1].is_ready()));
+        let events = seats.iter().zip(of_workers);
+        let happened = events.filter(|(_, (spoke, ended))| *spoke || *ended);
+        Ok(happened.map(|((seat, _), (_, ended))| (*seat, ended)).collect())
+    }
+
+    fn occupied(&self) -> impl Iterator<Item = (usize, &Seat)> {
+        self.seats.iter().enumerate().filter_map(|(seat, worker)| Some((seat, worker.as_ref()?)))
+    }
+
+    /// Receives all that a worker has said.
+    fn listen(&mut self, seat: usize) {
+        let Some(worker) = &mut self.seats[seat] else { return };
+        loop {
+            let said = match worker.courier.try_recv() {
+                Ok(Received::Message(message)) => protocol::read_answer(message),
+                Ok(Received::Nothing) => return,
+                Ok(Received::Closed) => return worker.give_up(),
+                // This process has no room for the descriptors of a value. The answer is lost; workers answer in order.
+                Err(error) if error.kind() != ErrorKind::Decode => {
+                    worker.settle_oldest(error);
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            match said {
+                Ok(Some((ticket, answer))) => worker.settle(ticket, answer),
+                Ok(None) => {
+                    worker.ready = true;
+                    self.failed_starts = 0;
+                }
+                Err(error) => {
+                    // Something else writes into its socket, or its memory is destroyed.
+                    tracing::error!(%error, pid = worker.process.pid(), "a worker talks nonsense");
+                    return worker.give_up();
+                }
+            }
+        }
+    }
+
+    /// Sees to a worker that has ended, and puts another one into its seat.
+    fn bury(&mut self, seat: usize) -> Result<()> {
+        let Some(worker) = self.seats[seat].take() else { return Ok(()) };
+        let Some(ended) = worker.process.try_join() else {
+            // A debugger may make the descriptor readable before its time.
+            self.seats[seat] = Some(worker);
+            return Ok(());
+        };
+        let status = worker.process.exit_status().ok().flatten().unwrap_or(ExitStatus::Unknown);
+        let death = Death { name: worker.process.name().into(), pid: worker.process.pid(), status };
+        tracing::warn!(%death, seat, "a worker of the pool ended");
+        lock(&self.shared.inbox).pids[seat] = None;
+        // ORDERING: pairs with the Release stores in `worker::run`.
+        let claimed = self.claims.word(seat).load(Ordering::Acquire);
+        for assigned in worker.assigned.into_iter().rev() {
+            let Assigned { ticket, job, task } = assigned;
+            if ticket == claimed {
+                let (index, death) = (task.index, death.clone());
+                let result = Err(TaskError::WorkerDied { index, worker: seat, death });
+                job.resolve(Outcome { index, result });
+            } else {
+                self.put_back(job, task);
+            }
+        }
+        if !worker.ready {
+            self.failed_starts += 1;
+            if self.failed_starts >= MOST_FAILED_STARTS {
+                let text =
+                    format!("{MOST_FAILED_STARTS} workers in a row ended before they were ready");
+                return Err(why(text, ended, &death));
+            }
+        }
+        self.refill()
+    }
+
+    fn put_back(&mut self, job: Arc<Job>, task: Task) {
+        job.put_back(task);
+        if !self.jobs.iter().any(|known| Arc::ptr_eq(known, &job)) {
+            self.jobs.push_front(job);
+        }
+    }
+
+    /// Starts a worker for every empty seat, unless the system has refused one a moment ago.
+    fn refill(&mut self) -> Result<()> {
+        for seat in 0..self.seats.len() {
+            if self.seats[seat].is_some() || self.refused.is_some() {
+                continue;
+            }
+            if let Err(error) = self.fill(seat) {
+                tracing::warn!(%error, seat, "a worker cannot be started for now");
+                self.refused = Some(Deadline::after(START_AGAIN));
+                self.failed_starts += 1;
+                if self.failed_starts >= MOST_FAILED_STARTS && self.occupied().next().is_none() {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a worker for an empty seat.
+    fn fill(&mut self, seat: usize) -> Result<()> {
+        self.claims.word(seat).store(0, Ordering::Relaxed);
+        let (courier, theirs) = Courier::pair()?;
+        let claims = Handle(fd::duplicate(&self.claims)?);
+        self.started += 1;
+        let name = format!("{}-{}", self.worker_name, self.started);
+        let process = Process::builder().name(name).spawn(worker::run, (theirs, claims, seat))?;
+        let mut inbox = lock(&self.shared.inbox);
+        inbox.pids.resize(self.seats.len(), None);
+        inbox.pids[seat] = Some(process.pid());
+        self.seats[seat] =
+            Some(Seat { process, courier, ready: false, silent: false, assigned: VecDeque::new() });
+        Ok(())
+    }
+
+    /// Gives tasks to idle workers, one job after the other.
+    fn dispatch(&mut self) {
+        for seat in 0..self.seats.len() {
+            let idle = |worker: &Seat| worker.ready && worker.assigned.is_empty();
+            if !self.seats[seat].as_ref().is_some_and(idle) {
+                continue;
+            }
+            let Some(job) = self.next_job() else { return };
+            let tasks = job.take(self.seats.len(), MOST_BYTES);
+            self.assign(seat, &job, tasks);
+        }
+    }
+
+    /// The job whose turn it is; the ones after it come first next time.
+    fn next_job(&mut self) -> Option<Arc<Job>> {
+        for _ in 0..self.jobs.len() {
+            let job = self.jobs.pop_front()?;
+            if job.has_waiting() {
+                self.jobs.push_back(Arc::clone(&job));
+                return Some(job);
+            }
+            // A job that nobody else knows has ended; others may get further tasks.
+            if !job.is_abandoned() && Arc::strong_count(&job) > 1 {
+                self.jobs.push_back(job);
+            }
+        }
+        None
+    }
+
+    fn assign(&mut self, seat: usize, job: &Arc<Job>, tasks: Vec<Task>) {
+        let first = self.last_ticket + 1;
+        self.last_ticket += tasks.len() as Ticket;
+        let tickets = first..=self.last_ticket;
+        let numbered = tickets.clone().zip(tasks.iter().map(|task| &task.argument));
+        let Some(worker) = &mut self.seats[seat] else { return };
+        let sent = protocol::assignment(job.function, numbered)
+            .and_then(|message| worker.courier.try_send(message));
+        match sent {
+            Ok(None) => {
+                let assigned = tickets.zip(tasks);
+                worker.assigned.extend(assigned.map(|(ticket, task)| Assigned {
+                    ticket,
+                    job: Arc::clone(job),
+                    task,
+                }));
+            }
+            // It has just died, and is buried when the system says so; or its socket is full, which it is not while idle.
+            Ok(Some(_)) => tasks.into_iter().rev().for_each(|task| job.put_back(task)),
+            Err(error) if error.kind() == ErrorKind::Closed => {
+                tasks.into_iter().rev().for_each(|task| job.put_back(task));
+            }
+            Err(error) => {
+                for Task { index, .. } in tasks {
+                    let result = Err(TaskError::NotCalled { index, error: error.clone() });
+                    job.resolve(Outcome { index, result });
+                }
+                // The next job may be luckier; nobody else would ring.
+                self.shared.ring();
+            }
+        }
+    }
+
+    /// Makes the pool refuse everything, from now on without a dispatcher.
+    fn break_down(&mut self, error: &Error) {
+        tracing::error!(%error, "the pool is out of order");
+        {
+            let mut inbox = lock(&self.shared.inbox);
+            inbox.broken = Some(error.clone());
+            self.jobs.extend(inbox.jobs.drain(..));
+        }
+        let mut assigned = Vec::new();
+        for worker in self.seats.iter_mut().flatten() {
+            worker.give_up();
+            assigned.extend(worker.assigned.drain(..));
+        }
+        for Assigned { job, task, .. } in assigned.into_iter().rev() {
+            self.put_back(job, task);
+        }
+        for job in &self.jobs {
+            job.refuse(error);
+        }
+    }
+
+    /// Ends the workers: idle ones by hanging up, busy ones by force, as nobody wants their answers.
+    fn dismiss(mut self) {
+        let mut leaving = Vec::new();
+        for worker in self.seats.iter_mut().filter_map(Option::take) {
+            if !worker.assigned.is_empty() {
+                drop(worker.process.kill());
+            }
+            leaving.push(worker.process);
+        }
+        let deadline = Deadline::after(GRACE);
+        for process in leaving {
+            let left = deadline.remaining().unwrap_or_default();
+            if process.join_timeout(left).is_none() {
+                drop(process.kill());
+                drop(process.join());
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Resolves the task that a worker has answered.
+    fn settle(&mut self, ticket: Ticket, answer: Answer) {
+        // Workers answer in order; a task that was settled otherwise is not there any more.
+        let Some(at) = self.assigned.iter().position(|assigned| assigned.ticket == ticket) else {
+            return;
+        };
+        let Some(Assigned { job, task, .. }) = self.assigned.remove(at) else { return };
+        let index = task.index;
+        let result = match answer {
+            Answer::Value(value) => Ok(value),
+            Answer::Panicked(panic) => Err(TaskError::Panicked { index, panic }),
+            Answer::NotCalled(error) => Err(TaskError::NotCalled { index, error }),
+            Answer::Unsendable(error) => Err(TaskError::Value { index, error }),
+        };
+        job.resolve(Outcome { index, result });
+    }
+
+    /// Ends a worker that can answer no more; it is buried when it has ended.
+    fn give_up(&mut self) {
+        self.silent = true;
+        // Already ending, or not ours to signal because it became another user's.
+        drop(self.process.kill());
+    }
+
+    fn settle_oldest(&mut self, error: Error) {
+        if let Some(ticket) = self.assigned.front().map(|assigned| assigned.ticket) {
+            self.settle(ticket, Answer::Unsendable(error));
+        }
+    }
+}
+
+/// Why a worker was never ready.
+fn why(text: String, ended: Result<Result<()>, JoinError>, death: &Death) -> Error {
+    let cause = match ended {
+        Ok(Ok(())) => Error::new(ErrorKind::Died, death.to_string()),
+        Ok(Err(error)) => error,
+        Err(error) => error.into(),
+    };
+    Error::new(ErrorKind::Broken, text).caused_by(&cause)
+}

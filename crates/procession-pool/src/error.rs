@@ -1,0 +1,115 @@
+//! What became of a task that has no value.
+
+use std::fmt;
+
+use procession_core::{Error, ErrorKind};
+use procession_process::{Death, Panic};
+use serde::{Deserialize, Serialize};
+
+/// Why a task has no value. Every other task of the same call is unaffected.
+///
+/// A serde value, so that a task which uses a pool of its own may return it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The function panicked. Its worker lives on.
+    Panicked {
+        /// The task's place in the input, from zero.
+        index: usize,
+        /// What the panic said, and where.
+        panic: Panic,
+    },
+    /// The worker died while it ran this task: killed by a signal (its own fault or somebody's), or by an exit.
+    ///
+    /// The function may have had any part of its effects.
+    WorkerDied {
+        /// The task's place in the input, from zero.
+        index: usize,
+        /// The worker's seat in the pool, from zero; another process sits there now.
+        worker: usize,
+        /// Which process it was, and how it ended.
+        death: Death,
+    },
+    /// The function was not called: its argument could not be encoded or decoded.
+    NotCalled {
+        /// The task's place in the input, from zero.
+        index: usize,
+        /// What is wrong with it.
+        error: Error,
+    },
+    /// The function returned, and its value could not be encoded or decoded.
+    Value {
+        /// The task's place in the input, from zero.
+        index: usize,
+        /// What is wrong with it.
+        error: Error,
+    },
+    /// The pool is out of order: its workers cannot be started. The function was not called.
+    PoolBroken {
+        /// The task's place in the input, from zero.
+        index: usize,
+        /// What the last attempt to start a worker brought.
+        error: Error,
+    },
+}
+
+impl TaskError {
+    /// The task's place in the input, from zero.
+    pub fn index(&self) -> usize {
+        match self {
+            Self::Panicked { index, .. }
+            | Self::WorkerDied { index, .. }
+            | Self::NotCalled { index, .. }
+            | Self::Value { index, .. }
+            | Self::PoolBroken { index, .. } => *index,
+        }
+    }
+
+    /// How the worker ended that ran this task, if that is what went wrong.
+    pub fn death(&self) -> Option<&Death> {
+        match self {
+            Self::WorkerDied { death, .. } => Some(death),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {}: ", self.index())?;
+        match self {
+            Self::Panicked { panic, .. } => panic.fmt(f),
+            Self::WorkerDied { death, .. } => write!(f, "{death} while it ran the task"),
+            Self::NotCalled { error, .. } => write!(f, "the function was not called: {error}"),
+            Self::Value { error, .. } => write!(f, "the return value is lost: {error}"),
+            Self::PoolBroken { error, .. } => write!(f, "the pool is out of order: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TaskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Panicked { .. } | Self::WorkerDied { .. } => None,
+            Self::NotCalled { error, .. }
+            | Self::Value { error, .. }
+            | Self::PoolBroken { error, .. } => Some(error),
+        }
+    }
+}
+
+impl From<TaskError> for Error {
+    fn from(error: TaskError) -> Self {
+        let kind = match &error {
+            TaskError::Panicked { .. } => ErrorKind::Panicked,
+            TaskError::WorkerDied { .. } => ErrorKind::Died,
+            TaskError::PoolBroken { .. } => ErrorKind::Broken,
+            TaskError::NotCalled { error, .. } | TaskError::Value { error, .. } => error.kind(),
+        };
+        let this = Self::new(kind, error.to_string());
+        match std::error::Error::source(&error) {
+            Some(source) => this.caused_by(source),
+            None => this,
+        }
+    }
+}

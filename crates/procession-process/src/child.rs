@@ -1,0 +1,115 @@
+//! The child's side: from the first message to the end of the process.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use procession_core::{Courier, Error, ErrorKind, Result, lifeline};
+use procession_sys::fd::{StandardStream, replace_standard_stream};
+use procession_sys::signal::{self, Mask};
+use procession_sys::{process, spawn};
+
+use crate::build_id::BuildId;
+use crate::current::Current;
+use crate::panic;
+use crate::report::{Report, VALUE};
+use crate::request::Request;
+use crate::status::Panic;
+use crate::trampoline::Reply;
+
+/// What a process exits with whose function panicked or was not called, as in Python.
+const FAILED: i32 = 1;
+
+/// Runs the function that this process was started for, and ends the process; returns if it was not started by us.
+pub(crate) fn run_if_started_as_one() {
+    let Ok(bootstrap) = spawn::take_bootstrap() else { return };
+    let code = run(&Arc::new(Courier::from(bootstrap)));
+    exit(code)
+}
+
+/// Ends the process as a program ends: exit handlers run and buffers are flushed.
+#[expect(clippy::exit, reason = "the end of a child")]
+fn exit(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+fn run(courier: &Arc<Courier>) -> i32 {
+    let request = match receive(courier) {
+        Ok(Some(request)) => request,
+        // The parent is gone or has thought better of it.
+        Ok(None) => return FAILED,
+        Err(error) => return report(courier, Report::NotStarted(error)),
+    };
+    let function = request.function;
+    if let Err(error) = settle_in(request) {
+        return report(courier, Report::NotStarted(error));
+    }
+    let arguments = match courier.recv() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => return FAILED,
+        Err(error) => return report(courier, Report::NotStarted(error)),
+    };
+    let last_words = Arc::clone(courier);
+    panic::set_last_words(move |panic: &Panic| {
+        report(&last_words, Report::Panicked(panic.clone()));
+    });
+    let call = AssertUnwindSafe(|| function.call(arguments, vec![VALUE]));
+    let answer = match panic::catch(call) {
+        Ok(Ok(Reply::Value(value))) => Report::Value(value),
+        Ok(Ok(Reply::Refused(error)) | Err(error)) => Report::NotStarted(error),
+        Ok(Ok(Reply::Unsendable(error))) => Report::Unsendable(error),
+        Err(panic) => Report::Panicked(panic),
+    };
+    report(courier, answer)
+}
+
+/// The first message, if it is meant for this process.
+fn receive(courier: &Courier) -> Result<Option<Request>> {
+    let Some(message) = courier.recv()? else { return Ok(None) };
+    let request: Request = message.decode().map_err(|error| other_build(&error))?;
+    if request.pid != process::id() {
+        let text = format!("process {} got what is meant for {}", process::id(), request.pid);
+        return Err(Error::new(ErrorKind::InvalidInput, text));
+    }
+    if request.build != *BuildId::current()? {
+        return Err(Error::new(
+            ErrorKind::BuildMismatch,
+            "the program that was started is another build than the one that started it",
+        ));
+    }
+    Ok(Some(request))
+}
+
+/// Another build may not even understand the question.
+fn other_build(error: &Error) -> Error {
+    let text = "the program that was started does not understand the one that started it";
+    Error::new(ErrorKind::BuildMismatch, text).caused_by(error)
+}
+
+/// Becomes what the parent wants this process to be.
+fn settle_in(request: Request) -> Result<()> {
+    lifeline::arm(request.lifeline.into_inner())?;
+    if let Some(output) = request.output {
+        replace_standard_stream(&output, StandardStream::Output)?;
+    }
+    process::set_thread_name(&request.name)?;
+    Current::become_child(request.name, request.path, request.parent);
+    signal::set_thread_mask(Mask::from_bits(request.signal_mask))?;
+    Ok(())
+}
+
+/// Tells the parent what became of the function; returns the code to exit with.
+fn report(courier: &Courier, report: Report) -> i32 {
+    let code = if matches!(report, Report::Value(_)) { 0 } else { FAILED };
+    let sent = report.into_message().and_then(|message| courier.send(message));
+    match sent {
+        Ok(()) => code,
+        // Nobody is there any more who wants to know.
+        Err(error) if error.kind() == ErrorKind::Closed => code,
+        Err(error) => {
+            // The system has no room for the answer; a short one may pass. If not, the parent sees a death without one.
+            let short = Report::Unsendable(error).into_message();
+            drop(short.and_then(|message| courier.send(message)));
+            FAILED
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Which part this process plays: the program itself, or a child that was started to run one function of it.
+//!
+//! A child is told by its command line, which is made from scratch: one word, [`ROLE`], and in the packet socket that it
+//! inherited the first message must name its own process number. Nothing is in the environment, which would reach the
+//! grandchildren too.
+
+use std::ffi::OsStr;
+
+use procession_core::{Error, ErrorKind, Result};
+use procession_sys::prim::{AtomicBool, OnceLock, Ordering};
+
+use crate::child;
+
+/// The word that makes a child of a process.
+pub(crate) const ROLE: &str = "procession-child";
+
+static INITIALIZED: AtomicBool = AtomicBool::new(false);
+
+/// The test that children of a test program run in; noted before `main`.
+static TEST_CHILD: OnceLock<&'static str> = OnceLock::new();
+
+/// Lets this program start processes. **The first line of `main`.**
+///
+/// A process that is started runs this same program. There, this call runs the function that it was started for, and
+/// does not return: nothing of `main` behind it happens in a child. What stands before it happens in every child.
+///
+/// In the program itself it returns at once, and calling it again does nothing.
+///
+/// # Examples
+///
+/// ```
+/// # use procession_process as procession;
+/// fn main() {
+///     procession::init();
+///     // the program
+/// }
+/// ```
+///
+/// # Source
+///
+/// CPython `multiprocessing.freeze_support()`, which is needed for the same reason.
+#[doc(alias = "freeze_support")]
+pub fn init() {
+    if INITIALIZED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|word| word == ROLE) && arguments.next().is_none() {
+        child::run_if_started_as_one();
+    }
+}
+
+/// How a child of this program is started.
+pub(crate) struct Recipe {
+    /// Its command line, behind the name of the program.
+    pub(crate) arguments: Vec<&'static OsStr>,
+    /// Whether what runs before our code may print: a test harness announces its tests.
+    pub(crate) discard_output: bool,
+}
+
+impl Recipe {
+    pub(crate) fn of_this_program() -> Result<Self> {
+        if INITIALIZED.load(Ordering::Relaxed) {
+            return Ok(Self { arguments: vec![OsStr::new(ROLE)], discard_output: false });
+        }
+        if let Some(test) = TEST_CHILD.get() {
+            // A child is a harness that runs one test; the role is one more filter, which matches no test.
+            let words = ["--exact", test, ROLE, "--nocapture", "-q", "--test-threads=1"];
+            let arguments = words.into_iter().map(OsStr::new).collect();
+            return Ok(Self { arguments, discard_output: true });
+        }
+        Err(Error::new(
+            ErrorKind::NotInitialized,
+            "this program cannot start processes yet: make `procession::init();` the first line of `main`, or in a \
+             test program put `procession::test_support!();` at the top of the file",
+        ))
+    }
+}
+
+/// Makes processes work in a test program: under `cargo test`, under nextest, and in any mix of the two.
+///
+/// Expands to a test named `procession_child`, which passes at once when it is run as a test, and in which children run
+/// their function. Once per test program, at the top of the file (or of any module).
+///
+/// # Examples
+///
+/// ```
+/// # use procession_process as procession;
+/// procession::test_support!();
+///
+/// #[test]
+/// fn children_answer() {
+///     let child = procession::Process::spawn(|x: u32| x + 1, (41,)).unwrap();
+///     assert_eq!(child.join().unwrap(), 42);
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+#[expect(
+    clippy::test_attr_in_doctest,
+    reason = "the example is a test program, and shows what one looks like"
+)]
+macro_rules! test_support {
+    () => {
+        #[test]
+        fn procession_child() {
+            $crate::__private::run_test_child();
+        }
+
+        $crate::__private::before_main!(procession_note_test_child);
+
+        fn procession_note_test_child() {
+            $crate::__private::note_test_child(concat!(module_path!(), "::procession_child"));
+        }
+    };
+}
+
+/// Notes the test that children of this program run in: the full path of a function.
+pub fn note_test_child(path: &'static str) {
+    // The harness names tests without the crate.
+    let (_crate, name) = path.split_once("::").unwrap_or(("", path));
+    // A second one in the same program changes nothing: either will do.
+    TEST_CHILD.get_or_init(|| name);
+}
+
+/// Runs the function that this process was started for, if it is a child; returns if it is not.
+pub fn run_test_child() {
+    if std::env::args_os().any(|word| word == ROLE) {
+        child::run_if_started_as_one();
+    }
+}

@@ -1,0 +1,29 @@
+//! The first message to a child: what it is, and what it shall call. The second one holds the arguments.
+
+use std::os::fd::OwnedFd;
+
+use procession_core::Handle;
+use serde::{Deserialize, Serialize};
+
+use crate::build_id::BuildId;
+use crate::current::Parent;
+use crate::trampoline::FunctionRef;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// The process that this is meant for.
+    pub(crate) pid: u32,
+    /// The build that the function belongs to.
+    pub(crate) build: BuildId,
+    pub(crate) function: FunctionRef,
+    /// What the child is called.
+    pub(crate) name: String,
+    /// Its place in the family: `[1, 2]` is the second child of the first child of the root.
+    pub(crate) path: Vec<u32>,
+    pub(crate) parent: Parent,
+    /// The signals that its main thread blocks.
+    pub(crate) signal_mask: u64,
+    pub(crate) lifeline: Handle<OwnedFd>,
+    /// Where its output goes, when it was started with none.
+    pub(crate) output: Option<Handle<OwnedFd>>,
+}
