@@ -71,8 +71,9 @@ impl Endpoint {
     pub(crate) fn send<T: Serialize>(&self, value: &T) -> Result<()> {
         let (bytes, handles) = Message::encode(value)?.into_parts();
         let head = frame::head(bytes.len(), handles.len())?;
-        let handles = bundle(handles)?;
-        let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
+        let bundle = bundle(&handles)?;
+        let riders = bundle.as_ref().map_or(&handles[..], std::slice::from_ref);
+        let riders: Vec<_> = riders.iter().map(AsFd::as_fd).collect();
         let mut torn = lock(&self.writer);
         if *torn == Torn::Yes {
             return Err(closed());
@@ -81,7 +82,7 @@ impl Endpoint {
         while sent < head.len() + bytes.len() {
             let in_head = sent.min(head.len());
             let rest = [&head[in_head..], &bytes[sent - in_head..]];
-            let riders = if sent == 0 { &handles[..] } else { &[] };
+            let riders = if sent == 0 { &riders[..] } else { &[] };
             sent += socket::send(&self.socket, &rest, riders, Block::Yes)?;
             // The other side waits for the rest of the frame, if there is one.
             *torn = Torn::Yes;

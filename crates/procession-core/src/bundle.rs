@@ -13,21 +13,21 @@ use crate::{Error, ErrorKind, Result};
 /// How many descriptors a message may hold before they are bundled; one place is kept for the message's own content.
 pub const MOST: usize = MAX_HANDLES - 1;
 
-/// Returns descriptors that fit one packet: `handles`, or the socket that holds them all.
+/// Makes the socket that holds copies of all `handles`, if they do not fit one packet.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Os`] when the system refuses to have that many under way (`ETOOMANYREFS`, `unix(7)`).
-pub fn bundle(handles: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
+pub fn bundle(handles: &[OwnedFd]) -> Result<Option<OwnedFd>> {
     if handles.len() <= MOST {
-        return Ok(handles);
+        return Ok(None);
     }
     let (sender, receiver) = seqpacket_pair()?;
     for some in handles.chunks(MAX_HANDLES) {
         let borrowed: Vec<_> = some.iter().map(AsFd::as_fd).collect();
         send(&sender, &[b"H"], &borrowed, Block::No)?;
     }
-    Ok(vec![receiver])
+    Ok(Some(receiver))
 }
 
 /// Undoes [`bundle`], for a message that announced `count` descriptors.

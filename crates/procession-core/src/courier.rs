@@ -62,28 +62,24 @@ impl Courier {
         Ok((left.into(), right.into()))
     }
 
-    /// Sends a message, waiting for room.
+    /// Sends a message, waiting for room. The other end gets copies of its descriptors; drop the message to give them away.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Closed`] when the other end is gone; [`ErrorKind::Os`] when the system is out of memory or
     /// descriptors. Nothing has gone then.
-    pub fn send(&self, message: Message) -> Result<()> {
+    pub fn send(&self, message: &Message) -> Result<()> {
         let packet = Packet::of(message)?;
         packet.send(self.socket.as_fd(), Block::Yes).map(|_went| ())
     }
 
-    /// Sends a message if there is room; gives it back if there is none.
+    /// Sends a message if there is room; tells whether there was.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    pub fn try_send(&self, message: Message) -> Result<Option<Message>> {
-        let packet = Packet::of(message)?;
-        match packet.send(self.socket.as_fd(), Block::No)? {
-            true => Ok(None),
-            false => packet.into_message().map(Some),
-        }
+    pub fn try_send(&self, message: &Message) -> Result<bool> {
+        Packet::of(message)?.send(self.socket.as_fd(), Block::No)
     }
 
     /// Receives a message, waiting for one; `None` once the other end is gone and nothing is left.
@@ -154,47 +150,45 @@ impl<'de> Deserialize<'de> for Courier {
 }
 
 /// A message ready to go.
-struct Packet {
+struct Packet<'a> {
     header: [u8; HEADER],
-    inline: Vec<u8>,
-    handles: Vec<OwnedFd>,
+    inline: &'a [u8],
+    handles: &'a [OwnedFd],
+    /// What stands for more descriptors or more bytes than a packet holds.
+    bundle: Option<OwnedFd>,
+    spill: Option<OwnedFd>,
 }
 
-impl Packet {
-    fn of(message: Message) -> Result<Self> {
-        let (bytes, handles) = message.into_parts();
-        let spilled = bytes.len() > INLINE;
+impl<'a> Packet<'a> {
+    fn of(message: &'a Message) -> Result<Self> {
+        let (bytes, handles) = (message.bytes(), message.handles());
         let count = u32::try_from(handles.len()).map_err(|_too_many| {
             Error::new(ErrorKind::TooLarge, "a message holds more than 2^32 handles")
         })?;
+        let spill = match bytes.len() > INLINE {
+            true => Some(sealed_from(bytes)?),
+            false => None,
+        };
+        let bundle = bundle(handles)?;
         let mut header = [0; HEADER];
         header[..4].copy_from_slice(&MAGIC.to_le_bytes());
-        header[4..8].copy_from_slice(&u32::from(spilled).to_le_bytes());
+        header[4..8].copy_from_slice(&u32::from(spill.is_some()).to_le_bytes());
         header[8..12].copy_from_slice(&count.to_le_bytes());
         header[16..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-        let mut handles = bundle(handles)?;
-        let inline = if spilled {
-            handles.push(sealed_from(&bytes)?);
-            Vec::new()
-        } else {
-            bytes
-        };
-        Ok(Self { header, inline, handles })
+        let inline = if spill.is_some() { &[] } else { bytes };
+        let handles = if bundle.is_some() { &[] } else { handles };
+        Ok(Self { header, inline, handles, bundle, spill })
     }
 
     /// Tells whether it went; it did not when there is no room and `block` forbids to wait.
     fn send(&self, socket: BorrowedFd<'_>, block: Block) -> Result<bool> {
-        let handles: Vec<_> = self.handles.iter().map(AsFd::as_fd).collect();
-        match socket::send(socket, &[&self.header, &self.inline], &handles, block) {
+        let handles = self.handles.iter().chain(&self.bundle).chain(&self.spill);
+        let handles: Vec<_> = handles.map(AsFd::as_fd).collect();
+        match socket::send(socket, &[&self.header, self.inline], &handles, block) {
             Ok(_) => Ok(true),
             Err(error) if error.code() == OsCode::WOULD_BLOCK => Ok(false),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// The message again, for a packet that did not go.
-    fn into_message(self) -> Result<Message> {
-        unpack(&[&self.header[..], &self.inline].concat(), self.handles)
     }
 }
 

@@ -87,6 +87,16 @@ impl Message {
         &self.handles
     }
 
+    /// Takes the descriptors out, to be put elsewhere.
+    pub fn take_handles(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.handles)
+    }
+
+    /// Puts descriptors back that were taken out.
+    pub fn put_handles(&mut self, handles: Vec<OwnedFd>) {
+        self.handles = handles;
+    }
+
     /// The bytes and the descriptors.
     pub fn into_parts(self) -> (Vec<u8>, Vec<OwnedFd>) {
         let bytes = match self.content {

@@ -16,7 +16,8 @@
 //!
 //! * **A worker, running a task** (its claim names a ticket that is not answered): that task resolves as `WorkerDied`. Its
 //!   other tasks, which were never started, go back to the front of their job.
-//! * **A worker, between tasks or before its first:** nobody is blamed; its tasks go back.
+//! * **A worker, between tasks or before its first:** nobody is blamed; its tasks go back. Except for a task whose argument
+//!   holds descriptors: the worker was given them alone, and they are gone with it.
 //! * **Workers that die before they are ready**, [`MOST_FAILED_STARTS`] in a row: the pool is broken, and every task that
 //!   waits or comes resolves as `PoolBroken`.
 //! * **The process that the pool is in:** the workers end with it (lifeline).
@@ -154,7 +155,10 @@ struct Seat {
 struct Assigned {
     ticket: Ticket,
     job: Arc<Job>,
+    /// The argument is whole unless `moved`.
     task: Task,
+    /// Whether the worker has the argument's descriptors.
+    moved: bool,
 }
 
 impl Dispatcher {
@@ -268,8 +272,8 @@ impl Dispatcher {
         // ORDERING: pairs with the Release stores in `worker::run`.
         let claimed = self.claims.word(seat).load(Ordering::Acquire);
         for assigned in worker.assigned.into_iter().rev() {
-            let Assigned { ticket, job, task } = assigned;
-            if ticket == claimed {
+            let Assigned { ticket, job, task, moved } = assigned;
+            if ticket == claimed || moved {
                 let (index, death) = (task.index, death.clone());
                 let result = Err(TaskError::WorkerDied { index, worker: seat, death });
                 job.resolve(Outcome { index, result });
@@ -358,28 +362,37 @@ impl Dispatcher {
         None
     }
 
-    fn assign(&mut self, seat: usize, job: &Arc<Job>, tasks: Vec<Task>) {
+    fn assign(&mut self, seat: usize, job: &Arc<Job>, mut tasks: Vec<Task>) {
+        let Some(worker) = &mut self.seats[seat] else { return };
         let first = self.last_ticket + 1;
         self.last_ticket += tasks.len() as Ticket;
-        let tickets = first..=self.last_ticket;
-        let numbered = tickets.clone().zip(tasks.iter().map(|task| &task.argument));
-        let Some(worker) = &mut self.seats[seat] else { return };
-        let sent = protocol::assignment(job.function, numbered)
-            .and_then(|message| worker.courier.try_send(message));
+        let made = protocol::assignment(job.function, first, &mut tasks);
+        let sent = made.and_then(|mut message| {
+            let moved = !message.handles().is_empty();
+            match worker.courier.try_send(&message) {
+                Ok(true) => return Ok(Some(moved)),
+                // Its socket is full, which it is not while it is idle: something else writes into it.
+                Ok(false) => worker.give_up(),
+                // It has just died, and is buried when the system says so.
+                Err(error) if error.kind() == ErrorKind::Closed => {}
+                Err(error) => return Err(error),
+            }
+            if let [only] = &mut tasks[..] {
+                only.argument.put_handles(message.take_handles());
+            }
+            Ok(None)
+        });
         match sent {
-            Ok(None) => {
-                let assigned = tickets.zip(tasks);
-                worker.assigned.extend(assigned.map(|(ticket, task)| Assigned {
+            Ok(Some(moved)) => {
+                let numbered = (first..).zip(tasks);
+                worker.assigned.extend(numbered.map(|(ticket, task)| Assigned {
                     ticket,
                     job: Arc::clone(job),
                     task,
+                    moved,
                 }));
             }
-            // It has just died, and is buried when the system says so; or its socket is full, which it is not while idle.
-            Ok(Some(_)) => tasks.into_iter().rev().for_each(|task| job.put_back(task)),
-            Err(error) if error.kind() == ErrorKind::Closed => {
-                tasks.into_iter().rev().for_each(|task| job.put_back(task));
-            }
+            Ok(None) => tasks.into_iter().rev().for_each(|task| job.put_back(task)),
             Err(error) => {
                 for Task { index, .. } in tasks {
                     let result = Err(TaskError::NotCalled { index, error: error.clone() });

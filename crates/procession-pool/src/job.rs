@@ -82,7 +82,8 @@ impl Job {
 
     /// Takes what one worker shall run next, with its pool having `workers`.
     ///
-    /// Half of a fair share, so that the last tasks are spread evenly; less when the arguments are large.
+    /// Half of a fair share, so that the last tasks are spread evenly; less when the arguments are large. A task whose
+    /// argument holds descriptors is alone: a worker that dies takes them along, and they shall be those of its own task.
     pub(crate) fn take(&self, workers: usize, most_bytes: usize) -> Vec<Task> {
         let mut state = lock(&self.state);
         let share = (state.waiting.len() / (2 * workers)).clamp(1, MOST_AT_ONCE);
@@ -90,9 +91,16 @@ impl Job {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while taken.len() < count && (taken.is_empty() || bytes < most_bytes) {
-            let Some(task) = state.waiting.pop_front() else { break };
+            let Some(task) = state.waiting.front() else { break };
+            let has_handles = !task.argument.handles().is_empty();
+            if has_handles && !taken.is_empty() {
+                break;
+            }
             bytes += task.argument.bytes().len();
-            taken.push(task);
+            taken.extend(state.waiting.pop_front());
+            if has_handles {
+                break;
+            }
         }
         taken
     }

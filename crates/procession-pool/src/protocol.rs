@@ -7,8 +7,9 @@
 use procession_core::{Error, ErrorKind, Message, Result};
 use procession_process::Panic;
 use procession_process::trampoline::{FunctionRef, Reply};
-use procession_sys::fd;
 use serde::{Deserialize, Serialize};
+
+use crate::job::Task;
 
 /// Names a task within its pool, for ever. Zero is no task.
 pub(crate) type Ticket = u64;
@@ -26,26 +27,28 @@ struct TaskHead {
     handles: usize,
 }
 
-/// Makes an assignment. The arguments stay as they are, for the case that the worker dies before it gets to them.
-pub(crate) fn assignment<'a>(
+/// Makes an assignment of tasks numbered from `first` on.
+///
+/// The bytes of the arguments are copied, for the case that the worker dies before it gets to them. Their descriptors
+/// move: while a worker has them, nobody else shall.
+pub(crate) fn assignment(
     function: FunctionRef,
-    tasks: impl Iterator<Item = (Ticket, &'a Message)> + Clone,
+    first: Ticket,
+    tasks: &mut [Task],
 ) -> Result<Message> {
-    let heads = tasks.clone().map(|(ticket, argument)| TaskHead {
+    let heads = tasks.iter().zip(first..).map(|(task, ticket)| TaskHead {
         ticket,
-        bytes: argument.bytes().len(),
-        handles: argument.handles().len(),
+        bytes: task.argument.bytes().len(),
+        handles: task.argument.handles().len(),
     });
     let head = Head { function, tasks: heads.collect() };
     let (mut bytes, _none) = Message::encode_behind(vec![0; 4], &head)?.into_parts();
     let length = u32::try_from(bytes.len() - 4).map_err(|_too_long| broken())?;
     bytes[..4].copy_from_slice(&length.to_le_bytes());
     let mut handles = Vec::new();
-    for (_, argument) in tasks {
-        bytes.extend_from_slice(argument.bytes());
-        for handle in argument.handles() {
-            handles.push(fd::duplicate(handle)?);
-        }
+    for task in tasks {
+        bytes.extend_from_slice(task.argument.bytes());
+        handles.append(&mut task.argument.take_handles());
     }
     Ok(Message::from_parts(bytes, handles))
 }
@@ -163,24 +166,26 @@ mod tests {
     fn assignments_come_back_task_by_task() {
         let function = FunctionRef::of(|x: u8| x).unwrap();
         let (one, _other) = procession_sys::socket::stream_pair().unwrap();
-        let tasks = [
-            (1, Message::from_parts(vec![1, 2], Vec::new())),
-            (7, Message::from_parts(Vec::new(), vec![one])),
-            (9, Message::from_parts(vec![3], Vec::new())),
+        let mut tasks = [
+            Task { index: 0, argument: Message::from_parts(vec![1, 2], Vec::new()) },
+            Task { index: 1, argument: Message::from_parts(Vec::new(), vec![one]) },
+            Task { index: 2, argument: Message::from_parts(vec![3], Vec::new()) },
         ];
-        let borrowed = tasks.iter().map(|(ticket, argument)| (*ticket, argument));
-        let (got_function, got) = read_assignment(assignment(function, borrowed).unwrap()).unwrap();
+        let made = assignment(function, 7, &mut tasks).unwrap();
+        assert_eq!(tasks[1].argument.handles().len(), 0, "they have moved");
+        let (got_function, got) = read_assignment(made).unwrap();
         assert_eq!(got_function, function);
         let got: Vec<_> =
             got.map(|(ticket, m)| (ticket, m.bytes().to_vec(), m.handles().len())).collect();
-        assert_eq!(got, [(1, vec![1, 2], 0), (7, vec![], 1), (9, vec![3], 0)]);
+        assert_eq!(got, [(7, vec![1, 2], 0), (8, vec![], 1), (9, vec![3], 0)]);
     }
 
     #[test]
     fn truncated_assignments_are_refused() {
         let function = FunctionRef::of(|x: u8| x).unwrap();
         let argument = Message::from_parts(vec![1, 2, 3], Vec::new());
-        let whole = assignment(function, std::iter::once((1, &argument))).unwrap().into_parts().0;
+        let mut tasks = [Task { index: 0, argument }];
+        let whole = assignment(function, 1, &mut tasks).unwrap().into_parts().0;
         for len in 0..whole.len() {
             let cut = Message::from_parts(whole[..len].to_vec(), Vec::new());
             assert!(read_assignment(cut).is_err(), "{len} of {}", whole.len());

@@ -20,14 +20,14 @@ use crate::protocol::{self, Ticket};
 pub(crate) fn run(courier: Courier, claims: Handle<OwnedFd>, seat: usize) -> Result<()> {
     let claims = Arc::new(SharedWords::open(claims.into_inner())?);
     let courier = Arc::new(courier);
-    courier.send(protocol::ready())?;
+    courier.send(&protocol::ready())?;
     {
         let (courier, claims) = (Arc::clone(&courier), Arc::clone(&claims));
         panic::set_last_words(move |panic| {
             let ticket = claims.word(seat).load(Ordering::Relaxed);
             let answer = protocol::answer(ticket, Err(panic.clone()));
             // When it does not go, the pool sees the death of this process, which is next.
-            drop(answer.and_then(|answer| courier.send(answer)));
+            drop(answer.and_then(|answer| courier.send(&answer)));
         });
     }
     let claim = claims.word(seat);
@@ -55,11 +55,11 @@ fn run_task(
 ) -> Result<bool> {
     let head = protocol::value_head(ticket);
     let reply = panic::catch(AssertUnwindSafe(|| function.call(argument, head)));
-    let sent = protocol::answer(ticket, reply).and_then(|answer| courier.send(answer));
+    let sent = protocol::answer(ticket, reply).and_then(|answer| courier.send(&answer));
     match sent {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::Closed => Ok(false),
         // The value did not go (the system has no room for its descriptors, say); the news of that may.
-        Err(error) => courier.send(protocol::unsendable(ticket, &error)?).map(|()| true),
+        Err(error) => courier.send(&protocol::unsendable(ticket, &error)?).map(|()| true),
     }
 }

@@ -121,7 +121,7 @@ fn start(recipe: &Recipe, mut request: Request, arguments: Message) -> Result<Ch
 fn adopt(courier: Courier, request: Request, arguments: Message) -> Result<Child> {
     let pidfd = pidfd::open(request.pid)?;
     for message in [Message::encode(&request)?, arguments] {
-        match courier.send(message) {
+        match courier.send(&message) {
             Ok(()) => {}
             // It died before it heard a word: `join` tells how.
             Err(error) if error.kind() == ErrorKind::Closed => break,

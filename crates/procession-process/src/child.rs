@@ -100,7 +100,7 @@ fn settle_in(request: Request) -> Result<()> {
 /// Tells the parent what became of the function; returns the code to exit with.
 fn report(courier: &Courier, report: Report) -> i32 {
     let code = if matches!(report, Report::Value(_)) { 0 } else { FAILED };
-    let sent = report.into_message().and_then(|message| courier.send(message));
+    let sent = report.into_message().and_then(|message| courier.send(&message));
     match sent {
         Ok(()) => code,
         // Nobody is there any more who wants to know.
@@ -108,7 +108,7 @@ fn report(courier: &Courier, report: Report) -> i32 {
         Err(error) => {
             // The system has no room for the answer; a short one may pass. If not, the parent sees a death without one.
             let short = Report::Unsendable(error).into_message();
-            drop(short.and_then(|message| courier.send(message)));
+            drop(short.and_then(|message| courier.send(&message)));
             FAILED
         }
     }

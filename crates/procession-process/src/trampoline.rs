@@ -73,8 +73,8 @@ where
 {
     const CAPTURES_NOTHING: () = assert!(
         size_of::<F>() == 0,
-        "a function that runs in another process captures nothing: pass what the closure captures as an argument \
-         (and a function pointer as the function itself)"
+        "what runs in another process captures nothing: pass what a closure captures as an argument, and name a function \
+         itself instead of a pointer to it"
     );
 
     const ENTRY: &'static Entry =

@@ -62,7 +62,10 @@ fn a_timeout_in_the_middle_of_a_message_loses_nothing() {
 
 /// A receiving end made of any stream socket.
 fn receiver_of<T>(socket: OwnedFd) -> Receiver<T> {
-    Message::encode(&(Handle(socket), &b""[..], Vec::<()>::new(), false, false)).unwrap().decode().unwrap()
+    Message::encode(&(Handle(socket), &b""[..], Vec::<()>::new(), false, false))
+        .unwrap()
+        .decode()
+        .unwrap()
 }
 
 #[test]

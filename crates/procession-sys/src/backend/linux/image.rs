@@ -17,9 +17,9 @@ pub struct Image {
 impl Image {
     /// Whether `len` bytes from `address` on lie in one part of this image.
     pub fn contains(&self, address: usize, len: usize) -> bool {
-        self.segments.iter().any(|segment| {
-            segment.contains(&address) && segment.end - address >= len
-        })
+        self.segments
+            .iter()
+            .any(|segment| segment.contains(&address) && segment.end - address >= len)
     }
 }
 

@@ -64,6 +64,10 @@ fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Whether `fd` is one end of a pair made by [`seqpacket_pair`].
+///
+/// # Source
+///
+/// `getsockopt(2)`, `SO_TYPE` and `SO_DOMAIN`.
 pub fn is_seqpacket(fd: impl AsFd) -> bool {
     let fd = fd.as_fd();
     sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)

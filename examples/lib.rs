@@ -1,0 +1,1 @@
+//! Programs that use procession; each is one `[[example]]`.

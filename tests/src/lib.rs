@@ -1,0 +1,196 @@
+//! What tests that start processes need: watchdogs, helper programs, and eyes for what is left behind.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "test support: a failure here fails the test"
+)]
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use procession_sys::prim::{Condvar, Mutex, lock};
+use procession_sys::{Deadline, pidfd, poll};
+
+/// How long anything may take that happens at once on a machine that is not overloaded.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Aborts the whole test program when a test has not ended in time, naming it: a hang is a failure with a name.
+#[must_use = "the watchdog sleeps once it is dropped"]
+#[derive(Debug)]
+pub struct Watchdog(Arc<(Mutex<bool>, Condvar)>);
+
+/// Watches over the test that calls this, for `seconds`.
+pub fn watchdog(seconds: u64) -> Watchdog {
+    let shared = Arc::new((Mutex::new(false), Condvar::new()));
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let watched = Arc::clone(&shared);
+    thread::Builder::new()
+        .name("watchdog".into())
+        .spawn(move || {
+            let (done, changed) = &*watched;
+            let limit = Duration::from_secs(seconds);
+            let waited = changed.wait_timeout_while(lock(done), limit, |done| !*done);
+            let timed_out = waited.map_or(true, |(_, timeout)| timeout.timed_out());
+            if timed_out {
+                report(&format!("{name} hangs: not done after {seconds} s"));
+                std::process::abort();
+            }
+        })
+        .expect("a thread for the watchdog");
+    Watchdog(shared)
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        *lock(&self.0.0) = true;
+        self.0.1.notify_all();
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a test program")]
+fn report(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Tells loudly that something is not tested here; `cargo xtask test-all` counts these lines.
+pub fn skip(what: &str) {
+    report(&format!("SKIPPED: {what}"));
+}
+
+/// Waits until `condition` holds, for events that no descriptor tells of. Yields, and fails after [`SOON`].
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < SOON, "waited in vain until {what}");
+        thread::yield_now();
+    }
+}
+
+/// A process that somebody else started, to be waited for.
+#[derive(Debug)]
+pub struct Stranger {
+    /// Its number.
+    pub pid: u32,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Stranger {
+    /// The process `pid`, if there is one.
+    pub fn new(pid: u32) -> Self {
+        Self { pid, pidfd: pidfd::open(pid).ok() }
+    }
+
+    /// Sends it a signal; tells whether it was there to get it.
+    pub fn signal(&self, signal: i32) -> bool {
+        self.pidfd.as_ref().is_some_and(|fd| pidfd::signal(fd, signal).unwrap_or(false))
+    }
+
+    /// Waits until it has ended; tells whether it did, soon.
+    pub fn ends_soon(&self) -> bool {
+        let ended = |fd| poll::wait_readable(fd, Deadline::after(SOON)).unwrap_or(false);
+        self.pidfd.as_ref().is_none_or(ended)
+    }
+
+    /// Whether it has not ended.
+    pub fn is_alive(&self) -> bool {
+        let ended = |fd| poll::wait_readable(fd, Deadline::after(Duration::ZERO)).unwrap_or(true);
+        self.pidfd.as_ref().is_some_and(|fd| !ended(fd))
+    }
+}
+
+/// The children of this process, zombies included.
+pub fn children() -> BTreeSet<u32> {
+    let mut children = BTreeSet::new();
+    for task in std::fs::read_dir("/proc/self/task").expect("/proc is mounted").flatten() {
+        let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        children.extend(list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    children
+}
+
+/// What a process can leave behind: its descriptors, its children, and names that others see.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Litter {
+    descriptors: usize,
+    children: BTreeSet<u32>,
+    shared_memory: BTreeSet<String>,
+}
+
+impl Litter {
+    /// What there is now.
+    pub fn now() -> Self {
+        let names = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+        Self {
+            descriptors: procession_sys::fd::open_descriptors().expect("/proc is mounted").len(),
+            children: children(),
+            shared_memory: names.map(|name| name.file_name().display().to_string()).collect(),
+        }
+    }
+}
+
+/// Describes the run of a helper program with nothing to read and its output caught.
+#[expect(clippy::disallowed_methods, reason = "helper programs are no processes of ours")]
+pub fn program(path: impl AsRef<Path>) -> Command {
+    let mut command = Command::new(path.as_ref());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a helper program to its end.
+#[track_caller]
+pub fn run(command: &mut Command) -> (Output, String, String) {
+    let output = command.output().expect("the helper program runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    (output, stdout, stderr)
+}
+
+/// A helper program that is killed when the test ends, however it ends.
+#[derive(Debug)]
+pub struct Running(pub Child);
+
+impl Running {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().expect("the helper program starts"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A small generator of numbers, the same ones for the same seed.
+#[derive(Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Numbers from the seed in `PROCESSION_SEED`, or from another one each time; prints it, for the case of a failure.
+    pub fn from_environment() -> Self {
+        let given = std::env::var("PROCESSION_SEED").ok().and_then(|seed| seed.parse().ok());
+        let clock = std::time::UNIX_EPOCH.elapsed().map_or(1, |time| time.as_secs());
+        let seed = given.unwrap_or(clock);
+        report(&format!("PROCESSION_SEED={seed}"));
+        Self(seed | 1)
+    }
+
+    /// A number below `limit`, by xorshift (Marsaglia 2003).
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap_or(0) % limit
+    }
+}

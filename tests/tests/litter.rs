@@ -1,0 +1,111 @@
+//! Nothing is left behind: no descriptor, no zombie, no name.
+//!
+//! These tests count what the whole process has, so each takes the lock first.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+use std::thread;
+
+use procession::prelude::*;
+use procession_sys::prim::{Mutex, lock};
+use procession_tests::{Litter, Stranger, children, wait_until, watchdog};
+
+procession::test_support!();
+
+fn park_unless_zero(x: u8) -> u8 {
+    loop {
+        if x == 0 {
+            return x;
+        }
+        thread::park();
+    }
+}
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// What a process has that has started others: one lifeline and one reaper, for ever.
+fn warm_up() {
+    drop(Process::spawn(|| (), ()).unwrap());
+    Pool::new().unwrap().map(|x: u8| x, 0..3).unwrap();
+    wait_until("nobody is left", || children().is_empty());
+}
+
+#[test]
+fn joined_processes_leave_nothing() {
+    let (_alone, _dog) = (lock(&ALONE), watchdog(60));
+    warm_up();
+    let before = Litter::now();
+    for _ in 0..20 {
+        let (tx, rx) = pipe::<u8>().unwrap();
+        let child = Process::spawn(|tx: Sender<u8>| tx.send(1), (tx,)).unwrap();
+        rx.recv().unwrap();
+        child.join().unwrap().unwrap();
+        let child = Process::spawn(|| -> () { panic!("on purpose") }, ()).unwrap();
+        assert!(child.join().is_err());
+    }
+    assert_eq!(Litter::now(), before);
+}
+
+#[test]
+fn dropped_processes_run_on_and_leave_no_zombie() {
+    let (_alone, _dog) = (lock(&ALONE), watchdog(60));
+    warm_up();
+    let before = Litter::now();
+    let mut pipes = Vec::new();
+    for _ in 0..10 {
+        let (tx, rx) = duplex::<u8, u8>().unwrap();
+        let echo = |end: Duplex<u8, u8>| end.recv().and_then(|got| end.send(got + 1));
+        drop(Process::spawn(echo, (rx,)).unwrap());
+        pipes.push(tx);
+    }
+    assert_eq!(children().len(), 10);
+    for end in &pipes {
+        end.send(1).unwrap();
+        assert_eq!(end.recv().unwrap(), 2, "it runs on");
+    }
+    drop(pipes);
+    wait_until("they are reaped", || Litter::now() == before);
+}
+
+#[test]
+fn a_process_that_ended_before_it_was_dropped_leaves_no_zombie() {
+    let (_alone, _dog) = (lock(&ALONE), watchdog(60));
+    warm_up();
+    let before = Litter::now();
+    let child = Process::spawn(|| (), ()).unwrap();
+    assert!(Stranger::new(child.pid()).ends_soon());
+    drop(child);
+    assert_eq!(Litter::now(), before);
+}
+
+#[test]
+fn a_refused_start_leaves_nothing() {
+    let (_alone, _dog) = (lock(&ALONE), watchdog(60));
+    warm_up();
+    let before = Litter::now();
+    let (tx, rx) = pipe::<u8>().unwrap();
+    let refused = Process::builder().name("a\0b").spawn(|_: Sender<u8>| (), (tx,));
+    assert!(refused.is_err());
+    drop(rx);
+    assert_eq!(Litter::now(), before);
+}
+
+#[test]
+fn a_pool_leaves_nothing_also_when_it_is_dropped_in_the_middle() {
+    let (_alone, _dog) = (lock(&ALONE), watchdog(60));
+    warm_up();
+    let before = Litter::now();
+    {
+        let pool = Pool::new().unwrap();
+        let spin = |x: u64| {
+            let start = std::time::Instant::now();
+            while start.elapsed().as_micros() < 200 {}
+            x
+        };
+        let some: Vec<_> = pool.imap(spin, 0..).take(50).collect();
+        assert_eq!(some.len(), 50);
+        let mut stuck = pool.imap_unordered(park_unless_zero, 0..9);
+        assert_eq!(stuck.next().unwrap().unwrap(), 0);
+    }
+    assert_eq!(Litter::now(), before);
+}

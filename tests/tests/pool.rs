@@ -1,0 +1,373 @@
+//! Pools: every item resolves once, as a value or as what befell it, whatever happens to workers.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use procession::prelude::*;
+use procession::{Error, ErrorKind};
+use procession_sys::prim::{AtomicUsize, Mutex, Ordering, lock};
+use procession_sys::signal;
+use procession_tests::{Litter, Random, SOON, Stranger, children, wait_until, watchdog};
+use serde::{Deserialize, Serialize, Serializer, ser};
+
+procession::test_support!();
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn pool(workers: usize) -> Pool {
+    Pool::builder().workers(NonZeroUsize::new(workers).unwrap()).build().unwrap()
+}
+
+fn spin(duration: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < duration {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn map_keeps_the_order_and_takes_any_number_of_items() {
+    let _dog = watchdog(60);
+    let pool = pool(3);
+    for count in [0, 1, 2, 7, 5000] {
+        let squares = pool.map(|x: u64| x * x, 0..count).unwrap();
+        assert!(squares.into_iter().eq((0..count).map(|x| x * x)), "{count}");
+    }
+    let lengths = pool.map(|text| text.len(), ["a", "bcd"].map(String::from)).unwrap();
+    assert_eq!(lengths, [1, 3]);
+}
+
+#[test]
+fn map_ends_with_the_first_error_and_starts_nothing_more() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&taken);
+    let items = (0u32..).inspect(move |_| {
+        counting.fetch_add(1, Ordering::Relaxed);
+    });
+    let error = pool.map(|x: u32| 100 / (50 - x), items).unwrap_err();
+    assert_eq!(error.index(), 50);
+    assert!(matches!(error, TaskError::Panicked { .. }), "{error}");
+    assert!(taken.load(Ordering::Relaxed) < 5000, "an endless input is taken as needed");
+    assert_eq!(pool.map(|x: u8| x, 0..3).unwrap(), [0, 1, 2], "and the pool goes on");
+}
+
+#[test]
+fn panics_cost_no_process() {
+    let _dog = watchdog(60);
+    let pool = pool(1);
+    let results = pool.try_map(
+        |x: u32| {
+            assert!(!x.is_multiple_of(3), "three divides {x}");
+            std::process::id()
+        },
+        0..9,
+    );
+    let workers: BTreeSet<_> = results.iter().flatten().collect();
+    assert_eq!(workers.len(), 1);
+    for (index, result) in results.iter().enumerate() {
+        match result {
+            Ok(_) => assert_ne!(index % 3, 0),
+            Err(TaskError::Panicked { index: at, panic }) => {
+                assert_eq!((*at, &panic.message), (index, &format!("three divides {index}")));
+                assert!(panic.location.contains("pool.rs"), "{}", panic.location);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[expect(unconditional_recursion, reason = "that is the test")]
+fn overflow(depth: u64) -> u64 {
+    std::hint::black_box(overflow(std::hint::black_box(depth + 1)) + 1)
+}
+
+/// Dies in the way asked for, or returns.
+#[expect(clippy::exit, reason = "that is the test")]
+fn die(way: &str) -> u64 {
+    let raise = |number| {
+        let own = procession_sys::pidfd::open(std::process::id()).unwrap();
+        // More than once: the first SIGSEGV only takes Rust's handler for stack overflows away.
+        loop {
+            procession_sys::pidfd::signal(&own, number).unwrap();
+        }
+    };
+    match way {
+        "kill" => raise(signal::KILL),
+        "terminate" => raise(signal::TERMINATE),
+        "segment" => raise(signal::SEGMENT),
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(3),
+        "exit well" => std::process::exit(0),
+        "overflow" => overflow(0),
+        _ => 7,
+    }
+}
+
+#[test]
+fn a_worker_that_dies_fails_its_task_alone_with_pid_and_signal() {
+    let _dog = watchdog(120);
+    let pool = pool(2);
+    let signaled = |signal| ExitStatus::Signaled { signal, core_dumped: false };
+    for (way, expected) in [
+        ("kill", signaled(signal::KILL)),
+        ("terminate", signaled(signal::TERMINATE)),
+        ("segment", signaled(signal::SEGMENT)),
+        ("abort", signaled(signal::ABORT)),
+        ("overflow", signaled(signal::ABORT)),
+        ("exit", ExitStatus::Exited(3)),
+        ("exit well", ExitStatus::Exited(0)),
+    ] {
+        let before = pool.worker_pids();
+        let items = (0..20).map(|i| if i == 8 { way } else { "live" }.to_owned());
+        let mut results = pool.try_map(|way: String| die(&way), items);
+        let error = results.remove(8).unwrap_err();
+        let TaskError::WorkerDied { index: 8, ref death, .. } = error else {
+            panic!("{way}: {error}")
+        };
+        // Whether a core is written is the machine's business.
+        let status = match death.status {
+            ExitStatus::Signaled { signal, .. } => signaled(signal),
+            other => other,
+        };
+        assert_eq!(status, expected, "{way}");
+        assert!(before.contains(&death.pid), "{way}: {death:?} is none of {before:?}");
+        assert!(results.iter().all(|result| *result.as_ref().unwrap() == 7), "{way}");
+        assert_eq!(Error::from(error).kind(), ErrorKind::Died);
+    }
+    wait_until("all seats are taken again", || pool.worker_pids().len() == 2);
+}
+
+#[derive(Serialize, Deserialize)]
+struct Big(Vec<u8>);
+
+struct Unsendable;
+
+impl Serialize for Unsendable {
+    fn serialize<S: Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+        Err(ser::Error::custom("not sendable"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Unsendable {
+    fn deserialize<D: serde::Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("not readable"))
+    }
+}
+
+#[test]
+fn what_cannot_be_sent_fails_its_own_task() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let items = [Some(Unsendable), None, Some(Unsendable), None];
+    let results = pool.try_map(|item: Option<Unsendable>| item.is_none(), items);
+    assert!(matches!(results[0], Err(TaskError::NotCalled { index: 0, .. })));
+    assert!(matches!(results[1], Ok(true)));
+    assert!(matches!(results[2], Err(TaskError::NotCalled { index: 2, .. })));
+    let results = pool.try_map(|x: u8| if x == 1 { Some(Unsendable) } else { None }, 0..3);
+    assert!(matches!(results[1], Err(TaskError::Value { index: 1, .. })));
+    assert!(results[0].is_ok() && results[2].is_ok());
+    assert!(matches!(
+        pool.apply(|_: Unsendable| (), (Unsendable,)),
+        Err(TaskError::NotCalled { index: 0, .. })
+    ));
+}
+
+#[test]
+fn large_items_and_values_pass() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let items = (0..6u8).map(|i| Big(vec![i; 3 << 20]));
+    for (index, Big(bytes)) in pool.map(|big: Big| big, items).unwrap().into_iter().enumerate() {
+        assert!(bytes.len() == 3 << 20 && bytes.iter().all(|byte| usize::from(*byte) == index));
+    }
+}
+
+#[test]
+fn pipes_travel_in_items_and_values() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..20).map(|_| pipe::<u32>().unwrap()).unzip();
+    let numbered = senders.into_iter().zip(0u32..);
+    let back = pool.map(|(tx, x): (Sender<u32>, u32)| tx.send(x).map(|()| tx), numbered).unwrap();
+    for ((receiver, sender), x) in receivers.iter().zip(back).zip(0u32..) {
+        assert_eq!(receiver.recv_timeout(SOON).unwrap(), x);
+        sender.unwrap().send(x + 100).unwrap();
+        assert_eq!(receiver.recv_timeout(SOON).unwrap(), x + 100);
+        assert!(matches!(receiver.try_recv(), Err(procession::TryRecvError::Closed)));
+    }
+}
+
+#[test]
+fn imap_is_lazy_ordered_and_bounded_behind_a_straggler() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&taken);
+    let (tx, rx) = pipe::<()>().unwrap();
+    let mut gate = Some(rx);
+    let items = (0u32..).map(move |x| {
+        counting.fetch_add(1, Ordering::Relaxed);
+        (x, gate.take())
+    });
+    let slow_first = |(x, gate): (u32, Option<Receiver<()>>)| {
+        if let Some(gate) = gate {
+            gate.recv().unwrap();
+        }
+        x
+    };
+    let window = NonZeroUsize::new(10).unwrap();
+    let mut results = pool.imap(slow_first, items).window(window);
+    assert_eq!(taken.load(Ordering::Relaxed), 0, "nothing happens before it is asked for");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // The first item is stuck; the others run ahead of it until the window is full, and no further.
+            wait_until("the window is full", || taken.load(Ordering::Relaxed) >= 10);
+            tx.send(()).unwrap();
+        });
+        assert_eq!(results.next().unwrap().unwrap(), 0);
+    });
+    let ahead = taken.load(Ordering::Relaxed);
+    assert!(ahead <= 11, "{ahead} items were taken for a window of 10");
+    for x in 1..100 {
+        assert_eq!(results.next().unwrap().unwrap(), x);
+    }
+    assert!(taken.load(Ordering::Relaxed) <= 111);
+}
+
+#[test]
+fn streams_end_and_say_how_much_is_left() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let mut results = pool.imap_unordered(|x: u32| x, 0..10);
+    assert_eq!(results.size_hint(), (10, Some(10)));
+    let mut got: Vec<_> = results.by_ref().map(Result::unwrap).collect();
+    got.sort_unstable();
+    assert!(got.into_iter().eq(0..10));
+    assert_eq!(results.size_hint(), (0, Some(0)));
+    assert!(results.next().is_none());
+    let chunk = NonZeroUsize::new(3).unwrap();
+    let chunked: Vec<_> = pool.imap(|x: u32| x, 0..10).chunk(chunk).map(Result::unwrap).collect();
+    assert!(chunked.into_iter().eq(0..10));
+}
+
+#[test]
+fn calls_of_several_threads_share_the_workers() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let (tx, rx) = pipe::<()>().unwrap();
+    thread::scope(|scope| {
+        let pool = &pool;
+        let endless = scope.spawn(move || {
+            let stop = |x: u32| {
+                spin(Duration::from_micros(100));
+                x
+            };
+            let mut results = pool.imap_unordered(stop, 0..);
+            while matches!(rx.try_recv(), Err(procession::TryRecvError::Empty)) {
+                results.next().unwrap().unwrap();
+            }
+        });
+        for x in 0..50 {
+            assert_eq!(pool.apply(|x: u32| x + 1, (x,)).unwrap(), x + 1);
+        }
+        let maps: Vec<_> = (0..4)
+            .map(|k| scope.spawn(move || pool.map(|x: u64| x + 1, k * 100..k * 100 + 100).unwrap()))
+            .collect();
+        for (map, k) in maps.into_iter().zip(0u64..) {
+            assert!(map.join().unwrap().into_iter().eq(k * 100 + 1..k * 100 + 101));
+        }
+        drop(tx);
+        endless.join().unwrap();
+    });
+}
+
+#[test]
+fn pools_nest() {
+    let _dog = watchdog(60);
+    fn inner(x: u32) -> Result<u32, TaskError> {
+        let pool = Pool::builder().workers(NonZeroUsize::MIN).build().unwrap();
+        pool.map(|y: u32| y * y, 0..x).map(|squares| squares.into_iter().sum())
+    }
+    let sums = pool(2).map(inner, 1..5).unwrap();
+    let sums: Vec<_> = sums.into_iter().map(Result::unwrap).collect();
+    assert_eq!(sums, [0, 1, 5, 14]);
+}
+
+#[test]
+fn workers_that_are_killed_while_idle_are_replaced() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    for _ in 0..20 {
+        let pids = pool.worker_pids();
+        for pid in &pids {
+            Stranger::new(*pid).signal(signal::KILL);
+        }
+        let replaced = |now: &Vec<u32>| now.len() == 2 && now.iter().all(|pid| !pids.contains(pid));
+        wait_until("both are replaced", || replaced(&pool.worker_pids()));
+        assert_eq!(pool.map(|x: u8| x, 0..10).unwrap().len(), 10);
+    }
+}
+
+/// Kills random workers a hundred times during one `map` over 10,000 items: every item resolves once, as its value or as
+/// the death of its worker; each death fails at most one; nothing hangs, and nothing is left.
+#[test]
+fn a_hundred_kills_during_one_map_lose_nothing() {
+    const KILLS: usize = 100;
+    const ITEMS: u32 = 10_000;
+    let (_alone, _dog) = (lock(&ALONE), watchdog(120));
+    drop(pool(1));
+    let before = Litter::now();
+    let random = Mutex::new(Random::from_environment());
+    let mut killed = BTreeSet::new();
+    {
+        let pool = pool(2);
+        let results = thread::scope(|scope| {
+            let map = scope.spawn(|| {
+                let work = |x: u32| {
+                    spin(Duration::from_micros(250));
+                    u64::from(x) * 3
+                };
+                pool.try_map(work, 0..ITEMS)
+            });
+            let mut random = lock(&random);
+            while killed.len() < KILLS {
+                assert!(!map.is_finished(), "only {} kills while the map ran", killed.len());
+                let pids = pool.worker_pids();
+                if pids.is_empty() {
+                    continue;
+                }
+                let victim = Stranger::new(pids[random.below(pids.len())]);
+                // A pause of random length: the kill comes at any point of a worker's life.
+                spin(Duration::from_micros(random.below(3000) as u64));
+                if pool.worker_pids().contains(&victim.pid) && victim.signal(signal::KILL) {
+                    killed.insert(victim.pid);
+                }
+            }
+            map.join().unwrap()
+        });
+        assert_eq!(results.len(), ITEMS as usize);
+        let mut blamed = BTreeSet::new();
+        for (index, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(value) => assert_eq!(value, index as u64 * 3),
+                Err(TaskError::WorkerDied { index: at, death, .. }) => {
+                    assert_eq!(at, index);
+                    assert_eq!(death.status.signal(), Some(signal::KILL), "{death}");
+                    assert!(killed.contains(&death.pid), "{death} was not killed");
+                    assert!(blamed.insert(death.pid), "{death} fails two tasks");
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(!blamed.is_empty(), "some were killed while they worked");
+    }
+    assert_eq!(Litter::now(), before);
+    assert!(children().is_empty());
+}

@@ -1,0 +1,156 @@
+//! What a child does with a first message that is not what it should be: from another build, for another process, or
+//! nonsense. The child is started by hand and talked to in bytes.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use procession::{Error, ErrorKind};
+use procession_core::{Courier, Deadline, Handle, Message};
+use procession_sys::pidfd::{self, Ended};
+use procession_sys::{image, poll, signal, spawn};
+use procession_tests::{SOON, watchdog};
+use serde::Serialize;
+
+/// The build of the helper program, as it would name it: by what its linker wrote into it.
+#[derive(Clone, Serialize)]
+enum BuildId {
+    Linked(Vec<u8>),
+}
+
+#[derive(Clone, Serialize)]
+struct Request {
+    pid: u32,
+    build: BuildId,
+    function: (i64, u64),
+    name: &'static str,
+    path: Vec<u32>,
+    parent: (u32, &'static str, Vec<Vec<u8>>),
+    signal_mask: u64,
+}
+
+struct Child {
+    pid: u32,
+    pidfd: OwnedFd,
+    courier: Courier,
+}
+
+impl Child {
+    fn start() -> Self {
+        let (courier, theirs) = Courier::pair().unwrap();
+        let program = OsStr::new(env!("CARGO_BIN_EXE_probe"));
+        let pid = spawn::spawn(&spawn::Spec {
+            program,
+            arguments: &[program, OsStr::new("procession-child")],
+            bootstrap: theirs.as_fd(),
+            mask: signal::thread_mask().unwrap(),
+            discard_output: true,
+        })
+        .unwrap();
+        Self { pid, pidfd: pidfd::open(pid).unwrap(), courier }
+    }
+
+    fn send(&self, request: &Request) {
+        let lifeline = procession_core::lifeline::for_child().unwrap();
+        let whole = (request, Handle(lifeline), None::<Handle<OwnedFd>>);
+        self.courier.send(&Message::encode(&whole).unwrap()).unwrap();
+        // The arguments. It may have made up its mind already.
+        drop(self.courier.send(&Message::encode(&()).unwrap()));
+    }
+
+    /// How it ended, and what it said: the kind of report, and the error in it.
+    fn end(&self) -> (Ended, Option<(u8, Error)>) {
+        assert!(poll::wait_readable(&self.pidfd, Deadline::after(SOON)).unwrap(), "it hangs");
+        let ended = pidfd::try_reap(&self.pidfd).unwrap().unwrap();
+        let said = self.courier.recv().unwrap().map(|message| {
+            let (kind, error) = message.bytes().split_first().unwrap();
+            (*kind, Message::decode_parts(error, Vec::new()).unwrap())
+        });
+        (ended, said)
+    }
+}
+
+const NOT_STARTED: u8 = 2;
+
+fn request(child: &Child, build: Vec<u8>) -> Request {
+    Request {
+        pid: child.pid,
+        build: BuildId::Linked(build),
+        function: (0, 0),
+        name: "by hand",
+        path: vec![1],
+        parent: (std::process::id(), "test", Vec::new()),
+        signal_mask: 0,
+    }
+}
+
+/// What the linker wrote into the helper program.
+fn build_of_probe() -> Vec<u8> {
+    let bytes = std::fs::read(env!("CARGO_BIN_EXE_probe")).unwrap();
+    let head = [4u32, 20, 3].map(u32::to_ne_bytes).concat();
+    let note = [&head[..], b"GNU\0"].concat();
+    let at = bytes.windows(note.len()).position(|window| window == note).unwrap() + note.len();
+    bytes[at..at + 20].to_vec()
+}
+
+#[test]
+fn another_build_is_refused_before_anything_is_called() {
+    let _dog = watchdog(60);
+    let child = Child::start();
+    let own = image::find(build_of_probe as fn() -> Vec<u8> as usize).unwrap().build_id.unwrap();
+    child.send(&request(&child, own));
+    let (ended, said) = child.end();
+    let (kind, error) = said.unwrap();
+    assert_eq!(
+        (ended, kind, error.kind()),
+        (Ended::Exited(1), NOT_STARTED, ErrorKind::BuildMismatch)
+    );
+}
+
+#[test]
+fn a_function_that_is_none_is_refused() {
+    let _dog = watchdog(60);
+    for distance in [0, 8, -4096, 1 << 20, i64::MAX] {
+        let child = Child::start();
+        child.send(&Request { function: (distance, 7), ..request(&child, build_of_probe()) });
+        let (ended, said) = child.end();
+        let (kind, error) = said.unwrap();
+        assert_eq!((ended, kind, error.kind()), (Ended::Exited(1), NOT_STARTED, ErrorKind::Decode));
+    }
+}
+
+#[test]
+fn a_message_for_another_process_is_refused() {
+    let _dog = watchdog(60);
+    let child = Child::start();
+    child.send(&Request { pid: child.pid + 1, ..request(&child, build_of_probe()) });
+    let (ended, said) = child.end();
+    let (kind, error) = said.unwrap();
+    assert_eq!(
+        (ended, kind, error.kind()),
+        (Ended::Exited(1), NOT_STARTED, ErrorKind::InvalidInput)
+    );
+}
+
+#[test]
+fn nonsense_is_another_build() {
+    let _dog = watchdog(60);
+    let child = Child::start();
+    child.courier.send(&Message::from_parts(vec![255; 100], Vec::new())).unwrap();
+    let (ended, said) = child.end();
+    let (kind, error) = said.unwrap();
+    assert_eq!(
+        (ended, kind, error.kind()),
+        (Ended::Exited(1), NOT_STARTED, ErrorKind::BuildMismatch)
+    );
+}
+
+#[test]
+fn a_child_whose_parent_goes_before_the_first_message_ends() {
+    let _dog = watchdog(60);
+    let Child { pidfd, courier, .. } = Child::start();
+    drop(courier);
+    assert!(poll::wait_readable(&pidfd, Deadline::after(SOON)).unwrap(), "it hangs");
+    assert_eq!(pidfd::try_reap(&pidfd).unwrap(), Some(Ended::Exited(1)));
+}

@@ -1,0 +1,123 @@
+//! Making the programs that take part.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use xshell::{Shell, cmd};
+
+use super::family::{Contender, Source};
+use crate::metadata::{self, Metadata};
+use crate::report::complain;
+
+/// Builds programs on demand, each once.
+pub(crate) struct Workshop {
+    sh: Shell,
+    target: PathBuf,
+    made: BTreeMap<String, Result<Vec<OsString>, String>>,
+}
+
+impl Workshop {
+    pub(crate) fn open() -> Result<Self, String> {
+        let sh = metadata::shell()?;
+        let target = Metadata::load(&sh)?.target_directory;
+        Ok(Self { sh, target, made: BTreeMap::new() })
+    }
+
+    /// Where things that are made once may be kept.
+    pub(crate) fn target(&self) -> &PathBuf {
+        &self.target
+    }
+
+    /// Builds the cage and the `tools` of a family; without them nothing can be measured.
+    pub(crate) fn build_cage(&mut self, tools: &[&str]) -> Result<PathBuf, String> {
+        for tool in tools {
+            self.build_bin(tool)?;
+        }
+        self.build_bin("cage")
+    }
+
+    /// The words that start a contender, or why it cannot take part.
+    pub(crate) fn argv(&mut self, contender: &Contender) -> Result<Vec<OsString>, String> {
+        let key = format!("{:?}", contender.source);
+        let start = match self.made.get(&key) {
+            Some(start) => start.clone(),
+            None => {
+                let start = self.make(contender.source);
+                self.made.insert(key, start.clone());
+                start
+            }
+        };
+        let mut argv = start?;
+        argv.extend(contender.args.iter().cloned());
+        Ok(argv)
+    }
+
+    fn make(&self, source: Source) -> Result<Vec<OsString>, String> {
+        match source {
+            Source::Bin(name) => Ok(vec![self.build_bin(name)?.into()]),
+            Source::PeerBin(name) => Ok(vec![self.build_peer(name)?.into()]),
+            Source::Example(name) => Ok(vec![self.build_example(name)?.into()]),
+            Source::Python(script) => {
+                let script = metadata::root().join("benches/peers/py").join(script);
+                if !script.is_file() {
+                    return Err(format!("{} does not exist", script.display()));
+                }
+                Ok(vec![self.python()?.into(), script.into()])
+            }
+        }
+    }
+
+    fn build_bin(&self, name: &str) -> Result<PathBuf, String> {
+        let sh = &self.sh;
+        let package = "procession-benches";
+        cmd!(sh, "cargo build --quiet --release --package {package} --bin {name}")
+            .quiet()
+            .run()
+            .map_err(|error| format!("could not be built: {error}"))?;
+        Ok(self.target.join("release").join(name))
+    }
+
+    fn build_example(&self, name: &str) -> Result<PathBuf, String> {
+        let sh = &self.sh;
+        let package = "procession-examples";
+        cmd!(sh, "cargo build --quiet --release --package {package} --example {name}")
+            .quiet()
+            .run()
+            .map_err(|error| format!("could not be built: {error}"))?;
+        Ok(self.target.join("release/examples").join(name))
+    }
+
+    /// The peers live in a workspace of their own, so that nobody else needs their dependencies.
+    fn build_peer(&self, name: &str) -> Result<PathBuf, String> {
+        let sh = &self.sh;
+        let target = self.target.join("peers");
+        cmd!(sh, "cargo build --quiet --release --locked --target-dir {target} --bin {name}")
+            .arg("--manifest-path")
+            .arg(metadata::root().join("benches/peers/Cargo.toml"))
+            .quiet()
+            .run()
+            .map_err(|error| format!("could not be built: {error}"))?;
+        Ok(target.join("release").join(name))
+    }
+
+    /// CPython 3.13 itself: what is found on the path may be a script that looks for it.
+    fn python(&self) -> Result<PathBuf, String> {
+        let home = std::env::home_dir().unwrap_or_default();
+        let candidates = [
+            std::env::var_os("PYTHON_3_13").map(PathBuf::from),
+            Some(PathBuf::from("python3.13")),
+            Some(home.join(".pyenv/versions/3.13.0/bin/python")),
+        ];
+        let sh = &self.sh;
+        let ask = "import sys; print(sys.executable if sys.version_info[:2] == (3, 13) else '')";
+        for candidate in candidates.into_iter().flatten() {
+            let answer = cmd!(sh, "{candidate} -c {ask}").quiet().ignore_stderr().read();
+            if let Some(path) = answer.ok().filter(|path| !path.is_empty()) {
+                return Ok(path.into());
+            }
+            complain(&format!("# {} is not CPython 3.13", candidate.display()));
+        }
+        Err("CPython 3.13 was not found; PYTHON_3_13 may say where it is".to_owned())
+    }
+}

@@ -1,0 +1,118 @@
+//! The workspace's tasks, `cargo xtask <task>`: what a developer runs by hand and all that CI runs.
+//!
+//! [`layers`] and [`tidy`] check the workspace's own rules and are tests as well. [`tasks`] holds the small tasks,
+//! [`test_all`] the complete run, [`report`] counts steps and skips. The benchmarks have a module of their own, `bench`.
+
+mod bench;
+mod layers;
+mod metadata;
+mod report;
+mod source;
+mod tasks;
+mod test_all;
+mod tidy;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+
+const HELP: &str = "\
+cargo xtask <task>
+
+  test-all          everything that README and CI promise: the tasks below, all tests, examples, docs
+  test [crate]      tests and doctests of the workspace or of one crate (`pool` means `procession-pool`)
+  lint              formatting, clippy, layers, tidy, cargo-deny, typos
+  fix               apply clippy's suggestions and format
+  docs [--open]     documentation; a warning is an error
+  layers [--dot]    check that dependencies go strictly downward; --dot prints the graph instead
+  tidy              check the rules of docs/style.md that no lint knows
+  bench <family>    benchmarks; `cargo xtask bench --help` lists them
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            report::complain(&format!("xtask: {message}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let mut parser = lexopt::Parser::from_env();
+    let task = match parser.next().map_err(|error| error.to_string())? {
+        Some(Value(task)) => task.string().map_err(|error| error.to_string())?,
+        Some(Short('h') | Long("help")) | None => {
+            report::say(HELP);
+            return Ok(());
+        }
+        Some(argument) => return Err(argument.unexpected().to_string()),
+    };
+    if task == "bench" {
+        let rest = parser.raw_args().map_err(|error| error.to_string())?;
+        return bench::run(rest.collect::<Vec<OsString>>());
+    }
+    let arguments = Arguments::parse(&mut parser)?;
+    match task.as_str() {
+        "test-all" => arguments.none().and_then(|()| test_all::run()),
+        "test" => arguments.only_name().and_then(tasks::test),
+        "lint" => arguments.none().and_then(|()| tasks::lint()),
+        "fix" => arguments.none().and_then(|()| tasks::fix()),
+        "docs" => arguments.only_flag("open").and_then(tasks::docs),
+        "layers" => arguments.only_flag("dot").and_then(tasks::layers),
+        "tidy" => arguments.none().and_then(|()| tasks::tidy()),
+        "help" => {
+            report::say(HELP);
+            Ok(())
+        }
+        other => Err(format!("there is no task `{other}`; `cargo xtask help` lists them")),
+    }
+}
+
+/// What may follow a task: one name or one flag.
+#[derive(Debug, Default)]
+struct Arguments {
+    name: Option<String>,
+    flag: Option<String>,
+}
+
+impl Arguments {
+    fn parse(parser: &mut lexopt::Parser) -> Result<Self, String> {
+        let mut found = Self::default();
+        while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+            match argument {
+                Value(name) if found.name.is_none() => {
+                    found.name = Some(name.string().map_err(|error| error.to_string())?);
+                }
+                Long(flag) if found.flag.is_none() => found.flag = Some(flag.to_owned()),
+                other => return Err(other.unexpected().to_string()),
+            }
+        }
+        Ok(found)
+    }
+
+    fn none(self) -> Result<(), String> {
+        match self.name.or(self.flag) {
+            Some(extra) => Err(format!("unexpected argument `{extra}`")),
+            None => Ok(()),
+        }
+    }
+
+    fn only_name(self) -> Result<Option<String>, String> {
+        match self.flag {
+            Some(flag) => Err(format!("unexpected option `--{flag}`")),
+            None => Ok(self.name),
+        }
+    }
+
+    fn only_flag(self, known: &str) -> Result<bool, String> {
+        match (self.name, self.flag) {
+            (None, None) => Ok(false),
+            (None, Some(flag)) if flag == known => Ok(true),
+            (Some(extra), _) => Err(format!("unexpected argument `{extra}`")),
+            (None, Some(flag)) => Err(format!("unexpected option `--{flag}`")),
+        }
+    }
+}

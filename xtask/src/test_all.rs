@@ -1,0 +1,50 @@
+//! `test-all`: what README and CI run, on a machine that has nothing but the toolchain.
+//!
+//! All steps run, whatever fails on the way; each skip is printed with its reason and counted.
+
+mod examples;
+
+use xshell::Shell;
+
+use crate::metadata::{self, Metadata};
+use crate::report::{Outcome, Report};
+use crate::tasks;
+
+/// The release that CI installs; a newer one may ask for a newer toolchain than ours.
+const NEXTEST: &str = "cargo-nextest@0.9.143";
+
+pub(crate) fn run() -> Result<(), String> {
+    let sh = metadata::shell()?;
+    let workspace = Metadata::load(&sh)?;
+    let mut report = Report::default();
+    tasks::lint_steps(&sh, &mut report);
+    if std::env::var_os("CI").is_some_and(|value| !value.is_empty())
+        && !tasks::works(&sh, &["cargo", "nextest"])
+    {
+        report.step("install nextest", || install_nextest(&sh));
+    }
+    tasks::tests(&sh, &mut report, &["--workspace".to_owned()]);
+    report.step("doctests", || tasks::run(&sh, "cargo", &["test", "--doc", "--workspace"]));
+    report.step("plain libtest", || plain_libtest(&sh, &workspace));
+    examples::steps(&sh, &workspace, &mut report);
+    report.step("docs", || tasks::check_docs(&sh));
+    report.finish()
+}
+
+/// A failure to install is no failure of ours: the tests then run without it, and that is counted.
+fn install_nextest(sh: &Shell) -> Result<Outcome, String> {
+    let installed = tasks::run(sh, "cargo", &["install", "--locked", NEXTEST]);
+    installed.or_else(|message| Ok(Outcome::Skipped(message)))
+}
+
+/// Children start under plain libtest too, where all tests of a program share one process.
+fn plain_libtest(sh: &Shell, workspace: &Metadata) -> Result<Outcome, String> {
+    let (package, target) = ("procession-tests", "harness");
+    let exists = workspace
+        .package(package)
+        .is_some_and(|package| package.targets_of_kind("test").any(|name| name == target));
+    if !exists {
+        return Ok(Outcome::Skipped(format!("`{package}` has no test target `{target}`")));
+    }
+    tasks::run(sh, "cargo", &["test", "--package", package, "--test", target])
+}
