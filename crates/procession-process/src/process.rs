@@ -271,21 +271,23 @@ impl Child {
     /// Waits until the process has ended, and reaps it; tells whether it has.
     fn wait(&self, deadline: Deadline) -> Result<bool> {
         loop {
-            {
-                let mut end = lock(&self.end);
-                if end.is_some() {
-                    return Ok(true);
-                }
-                if let Some(ended) = pidfd::try_reap(&self.pidfd)? {
-                    let status = ended.into();
-                    *end = Some(End { status, answer: self.last_report(status) });
-                    tracing::debug!(pid = self.pid, name = self.name, %status, "process ended");
-                    return Ok(true);
-                }
+            if lock(&self.end).is_some() {
+                return Ok(true);
             }
             // Outside of the lock, so that other threads can wait and look as well.
             if !poll::wait_readable(&self.pidfd, deadline)? {
                 return Ok(false);
+            }
+            let mut end = lock(&self.end);
+            if end.is_some() {
+                return Ok(true);
+            }
+            // A debugger may make the descriptor readable before its time: then there is nothing to reap yet.
+            if let Some(ended) = pidfd::try_reap(&self.pidfd)? {
+                let status = ended.into();
+                *end = Some(End { status, answer: self.last_report(status) });
+                tracing::debug!(pid = self.pid, name = self.name, %status, "process ended");
+                return Ok(true);
             }
         }
     }
