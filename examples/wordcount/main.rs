@@ -55,7 +55,8 @@ fn run(args: Args) -> io::Result<ExitCode> {
     let started = Instant::now();
     let mut summary = Summary::new(&args.paths);
     let bar = progress_bar(&args);
-    if let Err(error) = count_all(args.mode, Walk::new(args.paths), &mut summary, &bar) {
+    let walk = Walk::new(args.paths, args.mode.workers());
+    if let Err(error) = count_all(args.mode, walk, &mut summary, &bar) {
         complain(&error);
         return Ok(ExitCode::FAILURE);
     }

@@ -5,6 +5,7 @@
 //! by a `CACHEDIR.TAG` (cargo's `target` is one). A path that the user names is never skipped for
 //! its name, its tag or for being a link. Files reached through two paths are counted twice.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, File, ReadDir};
 use std::io::{self, Read};
@@ -12,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Files up to this size are counted whole, several to a task.
-const SMALL_FILE_BYTES: u64 = 8 << 20;
-/// Longest byte range of a large file. Merging the table of one costs about a hundredth of counting
-/// it.
-const RANGE_BYTES: u64 = 32 << 20;
+/// Least and most bytes of a task, but for the last one. Delivering and merging the table of a task takes as long as
+/// counting about one of its megabytes.
+const TASK_BYTES: std::ops::RangeInclusive<u64> = (8 << 20)..=(64 << 20);
+/// How many files the walk looks ahead, to know how much work there is at least.
+const FILES_AHEAD: usize = 256;
 /// Most files (and complaints) in one task.
 const TASK_FILES: usize = 256;
 /// Most names of one folder that are held and sorted at a time. A larger folder comes in sorted
@@ -103,9 +104,12 @@ impl Trouble {
 pub(crate) struct Walk {
     roots: std::vec::IntoIter<PathBuf>,
     folders: Vec<Folder>,
-    /// A file that did not fit into the task before.
-    next_file: Option<Found>,
+    /// What was found and is in no task yet.
+    ahead: VecDeque<Result<Found, Trouble>>,
+    ahead_bytes: u64,
     large: Option<Large>,
+    /// How many tasks of the present size shall make up the work that is known.
+    shares: u64,
     next_id: usize,
 }
 
@@ -132,20 +136,39 @@ struct Folder {
 }
 
 impl Walk {
-    pub(crate) fn new(roots: Vec<PathBuf>) -> Self {
+    /// A walk for so many workers: tasks are a third of each one's share of the work that is known, so that they get
+    /// smaller towards the end and the workers finish together.
+    pub(crate) fn new(roots: Vec<PathBuf>, workers: usize) -> Self {
         Self {
             roots: roots.into_iter(),
             folders: Vec::new(),
-            next_file: None,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
             large: None,
+            shares: 3 * workers as u64,
             next_id: 0,
         }
     }
 
-    fn next_found(&mut self) -> Option<Result<Found, Trouble>> {
-        if let Some(found) = self.next_file.take() {
-            return Some(Ok(found));
+    /// How many bytes the next task shall have.
+    fn look_ahead(&mut self) -> u64 {
+        while self.ahead.len() < FILES_AHEAD
+            && let Some(found) = self.next_found()
+        {
+            self.ahead_bytes += found.as_ref().map_or(0, |found| found.len);
+            self.ahead.push_back(found);
         }
+        let large = self.large.as_ref().map_or(0, |large| large.len - large.at);
+        ((large + self.ahead_bytes) / self.shares).clamp(*TASK_BYTES.start(), *TASK_BYTES.end())
+    }
+
+    fn take_ahead(&mut self) -> Option<Result<Found, Trouble>> {
+        let found = self.ahead.pop_front()?;
+        self.ahead_bytes -= found.as_ref().map_or(0, |found| found.len);
+        Some(found)
+    }
+
+    fn next_found(&mut self) -> Option<Result<Found, Trouble>> {
         while let Some(folder) = self.folders.last_mut() {
             let Some((name, is_folder)) = folder.names.pop() else {
                 match folder.refill() {
@@ -210,28 +233,32 @@ impl Iterator for Walk {
 
     fn next(&mut self) -> Option<Task> {
         let mut task = Task { id: self.next_id, pieces: Vec::new(), troubles: Vec::new() };
+        let target = self.look_ahead();
         let mut bytes = 0;
-        while task.pieces.len() + task.troubles.len() < TASK_FILES {
+        while bytes < target && task.pieces.len() + task.troubles.len() < TASK_FILES {
             if let Some(large) = &mut self.large {
-                if task.pieces.is_empty() {
-                    task.pieces.push(large.next_piece());
-                    if large.at == large.len {
-                        self.large = None;
-                    }
+                let piece = large.next_piece(target - bytes);
+                bytes += piece.end - piece.start;
+                task.pieces.push(piece);
+                if large.at == large.len {
+                    self.large = None;
                 }
-                break;
+                continue;
             }
-            match self.next_found() {
+            // A file that goes a little beyond is taken whole.
+            let fits = |found: &Found| bytes + found.len <= target + target / 4;
+            match self.ahead.front() {
+                // Rather a whole file in the next task, or a range of some size, than the scrap that fits here.
+                Some(Ok(found)) if !fits(found) && (found.len <= target || bytes > target / 2) => {
+                    break;
+                }
+                _ => {}
+            }
+            match self.take_ahead() {
                 None => break,
                 Some(Err(trouble)) => task.troubles.push(trouble),
-                Some(Ok(Found { path, len })) if len > SMALL_FILE_BYTES => {
+                Some(Ok(Found { path, len })) if bytes + len > target + target / 4 => {
                     self.large = Some(Large { path, len, at: 0 });
-                }
-                Some(Ok(found))
-                    if !task.pieces.is_empty() && bytes + found.len > SMALL_FILE_BYTES =>
-                {
-                    self.next_file = Some(found);
-                    break;
                 }
                 Some(Ok(Found { path, len })) => {
                     bytes += len;
@@ -253,13 +280,10 @@ impl Iterator for Walk {
 }
 
 impl Large {
-    /// The next range. Ranges shrink towards the end of the file, so that workers finish together.
-    fn next_piece(&mut self) -> Piece {
+    /// The next range, of `wanted` bytes, or what is left if that is little more.
+    fn next_piece(&mut self, wanted: u64) -> Piece {
         let left = self.len - self.at;
-        let mut len = (left / 4).clamp(SMALL_FILE_BYTES, RANGE_BYTES);
-        if left < len + SMALL_FILE_BYTES / 2 {
-            len = left;
-        }
+        let len = if left <= wanted + wanted / 4 { left } else { wanted };
         let start = self.at;
         self.at += len;
         let share = if start > 0 {

@@ -1,6 +1,6 @@
 //! Names a function so that another process of the same program can call it.
 //!
-//! For every function that is sent somewhere, the compiler leaves an [`Entry`] in the program: a marker, the function's
+//! For every function that is sent somewhere, the compiler leaves an entry in the program: a marker, the function's
 //! type, and the address of code that decodes the arguments, calls the function and encodes what it returns. A
 //! [`FunctionRef`] is the distance from one fixed static of this crate to that entry, which is the same in every process
 //! that runs this build, wherever the loader put it.

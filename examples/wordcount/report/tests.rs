@@ -92,7 +92,7 @@ fn json_and_table_hold_the_counts() {
     let path = std::env::temp_dir().join(format!("wordcount-{}-report", std::process::id()));
     std::fs::write(&path, "b a b").unwrap();
     let mut summary = Summary::new(std::slice::from_ref(&path));
-    for task in crate::walk::Walk::new(vec![path.clone()]) {
+    for task in crate::walk::Walk::new(vec![path.clone()], 1) {
         summary.add(count_task(task));
     }
     std::fs::remove_file(Path::new(&path)).unwrap();

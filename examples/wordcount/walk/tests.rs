@@ -23,7 +23,7 @@ impl Tree {
     }
 
     fn walk(&self) -> Walk {
-        Walk::new(vec![self.0.clone()])
+        Walk::new(vec![self.0.clone()], 1)
     }
 
     /// Names below the root of all the files that the tasks hold.
@@ -65,7 +65,7 @@ fn a_path_that_the_user_names_is_never_skipped() {
     write(tree.0.join("tagged/CACHEDIR.TAG"), CACHE_SIGNATURE).unwrap();
     std::os::unix::fs::symlink(tree.0.join("real"), tree.0.join("link")).unwrap();
     let roots = [".dot", "tagged", "link", "real", "real"].map(|name| tree.0.join(name));
-    let tasks: Vec<Task> = Walk::new(roots.to_vec()).collect();
+    let tasks: Vec<Task> = Walk::new(roots.to_vec(), 1).collect();
     let expected = [".dot/x", "tagged/CACHEDIR.TAG", "tagged/x", "link", "real", "real"];
     assert_eq!(tree.names(&tasks), expected);
 }
@@ -75,7 +75,7 @@ fn a_missing_root_is_reported_and_the_others_are_walked() {
     let tree = Tree::new("missing");
     tree.file("x", 1);
     let missing = tree.0.join("missing");
-    let tasks: Vec<Task> = Walk::new(vec![missing.clone(), tree.0.clone()]).collect();
+    let tasks: Vec<Task> = Walk::new(vec![missing.clone(), tree.0.clone()], 1).collect();
     assert_eq!(tree.names(&tasks), ["x"]);
     let troubles: Vec<&Trouble> = tasks.iter().flat_map(|task| &task.troubles).collect();
     assert_eq!(troubles.len(), 1);
@@ -99,18 +99,20 @@ fn a_file_that_goes_before_the_walk_looks_at_it_has_vanished() {
     assert!(walk.next().is_none());
 }
 
+/// Least bytes of a task.
+const LEAST: u64 = *TASK_BYTES.start();
+
 #[test]
 fn ranges_tile_a_large_file_and_exactly_one_is_the_first() {
-    let sizes = [1, 3, 10, 100].map(|factor| factor * SMALL_FILE_BYTES + 1);
-    for len in sizes.into_iter().chain([SMALL_FILE_BYTES, 12345 * SMALL_FILE_BYTES]) {
+    for len in [1, LEAST, LEAST + 1, 3 * LEAST + 1, 100 * LEAST + 1, 1234 * LEAST] {
         let mut large = Large { path: PathBuf::from("x"), len, at: 0 };
         let mut pieces = Vec::new();
         while large.at < len {
-            pieces.push(large.next_piece());
+            pieces.push(large.next_piece(LEAST));
         }
         assert_eq!((pieces[0].start, pieces.last().unwrap().end), (0, len));
         assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
-        assert!(pieces.iter().all(|piece| piece.end - piece.start <= RANGE_BYTES));
+        assert!(pieces.iter().all(|piece| piece.end - piece.start <= LEAST + LEAST / 4));
         assert!(pieces[1..].iter().all(|piece| piece.share == Share::Later));
         let first = if pieces.len() == 1 { Share::Whole } else { Share::First };
         assert_eq!(pieces[0].share, first, "{len} bytes");
@@ -118,32 +120,36 @@ fn ranges_tile_a_large_file_and_exactly_one_is_the_first() {
 }
 
 #[test]
-fn tasks_stay_within_their_limits_and_hold_every_file_once() {
+fn tasks_stay_within_their_limits_and_hold_every_byte_once() {
     let tree = Tree::new("limits");
-    let sizes = [SMALL_FILE_BYTES / 2, SMALL_FILE_BYTES / 2 + 1, 5, 3 * SMALL_FILE_BYTES, 7];
+    let sizes = [LEAST / 2, LEAST / 2 + 1, 5, 300 * LEAST + 3, 7, 2 * LEAST, 0, 40 * LEAST];
     for (number, len) in sizes.into_iter().enumerate() {
         tree.file(&number.to_string(), len);
     }
-    let tasks: Vec<Task> = tree.walk().collect();
+    let tasks: Vec<Task> = Walk::new(vec![tree.0.clone()], 4).collect();
+    let bytes = |task: &Task| task.pieces.iter().map(|piece| piece.end - piece.start).sum::<u64>();
+    let most = TASK_BYTES.end() + TASK_BYTES.end() / 4;
     for (position, task) in tasks.iter().enumerate() {
         assert_eq!(task.id, position);
-        let bytes: u64 = task.pieces.iter().map(|piece| piece.end - piece.start).sum();
-        assert!(task.pieces.len() == 1 || bytes <= SMALL_FILE_BYTES, "{task:?}");
+        assert!(bytes(task) <= most, "{task:?}");
     }
-    let whole = |task: &&Task| task.pieces.iter().all(|piece| piece.share == Share::Whole);
-    let (small, ranges): (Vec<&Task>, Vec<&Task>) = tasks.iter().partition(whole);
-    let names: Vec<Vec<String>> =
-        small.iter().map(|task| tree.names(std::slice::from_ref(*task))).collect();
-    assert_eq!(names, [vec!["0"], vec!["1", "2"], vec!["4"]]);
-    let bytes: u64 = ranges.iter().map(|task| task.pieces[0].end - task.pieces[0].start).sum();
-    assert_eq!((bytes, ranges.len() > 1), (sizes[3], true));
+    assert_eq!(tasks.iter().map(bytes).sum::<u64>(), sizes.iter().sum::<u64>());
+    let tail: Vec<_> = tasks.iter().rev().take(3).map(bytes).collect();
+    assert!(tail.iter().all(|bytes| *bytes <= 2 * LEAST), "the last ones are small: {tail:?}");
+    let pieces = || tasks.iter().flat_map(|task| &task.pieces);
+    let firsts = pieces().filter(|piece| piece.share != Share::Later).count();
+    assert_eq!(firsts, sizes.len(), "each file is counted once");
+    for piece in pieces().filter(|piece| piece.share == Share::Later) {
+        let before = |other: &&Piece| other.path == piece.path && other.end == piece.start;
+        assert_eq!(pieces().filter(before).count(), 1, "{piece:?}");
+    }
 }
 
 #[test]
 fn a_task_splits_into_one_for_each_file_and_loses_nothing() {
     let tree = Tree::new("split");
     tree.file("a", 1).file("b", 2);
-    let task = Walk::new(vec![tree.0.join("missing"), tree.0.clone()]).next().unwrap();
+    let task = Walk::new(vec![tree.0.join("missing"), tree.0.clone()], 1).next().unwrap();
     let split: Vec<Task> = task.clone().split(5).collect();
     let shape: Vec<_> =
         split.iter().map(|task| (task.id, task.troubles.len(), task.pieces.len())).collect();

@@ -10,7 +10,7 @@ use super::corpus::{self, Corpus};
 use super::family::{Better, Comparison, Contender, Env, Family, Kind, Metric, Sample, Source};
 
 /// How much text is counted, in millions of bytes.
-const CORPUS_MB: u64 = 300;
+const CORPUS_MB: u64 = 2400;
 const QUICK_CORPUS_MB: u64 = 60;
 
 /// What the programs print, as far as it matters here.
