@@ -4,13 +4,24 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use procession::prelude::*;
 use procession_sys::prim::{Mutex, lock};
-use procession_tests::{Litter, Stranger, children, wait_until, watchdog};
+use procession_sys::signal;
+use procession_tests::{Litter, Random, Stranger, children, wait_until, watchdog};
 
 procession::test_support!();
+
+fn spin(duration: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < duration {
+        std::hint::spin_loop();
+    }
+}
 
 fn park_unless_zero(x: u8) -> u8 {
     loop {
@@ -108,4 +119,61 @@ fn a_pool_leaves_nothing_also_when_it_is_dropped_in_the_middle() {
         assert_eq!(stuck.next().unwrap().unwrap(), 0);
     }
     assert_eq!(Litter::now(), before);
+}
+
+/// Kills random workers a hundred times during one `map` over 10,000 items: every item resolves once, as its value or as
+/// the death of its worker; each death fails at most one; nothing hangs, and nothing is left.
+#[test]
+fn a_hundred_kills_during_one_map_lose_nothing() {
+    const KILLS: usize = 100;
+    const ITEMS: u32 = 10_000;
+    let (_alone, _dog) = (lock(&ALONE), watchdog(120));
+    warm_up();
+    let before = Litter::now();
+    let random = Mutex::new(Random::from_environment());
+    let mut killed = BTreeSet::new();
+    {
+        let pool = Pool::builder().workers(NonZeroUsize::new(2).unwrap()).build().unwrap();
+        let results = thread::scope(|scope| {
+            let map = scope.spawn(|| {
+                let work = |x: u32| {
+                    spin(Duration::from_micros(250));
+                    u64::from(x) * 3
+                };
+                pool.try_map(work, 0..ITEMS)
+            });
+            let mut random = lock(&random);
+            while killed.len() < KILLS {
+                assert!(!map.is_finished(), "only {} kills while the map ran", killed.len());
+                let pids = pool.worker_pids();
+                if pids.is_empty() {
+                    continue;
+                }
+                let victim = Stranger::new(pids[random.below(pids.len())]);
+                // A pause of random length: the kill comes at any point of a worker's life.
+                spin(Duration::from_micros(random.below(3000) as u64));
+                if pool.worker_pids().contains(&victim.pid) && victim.signal(signal::KILL) {
+                    killed.insert(victim.pid);
+                }
+            }
+            map.join().unwrap()
+        });
+        assert_eq!(results.len(), ITEMS as usize);
+        let mut blamed = BTreeSet::new();
+        for (index, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(value) => assert_eq!(value, index as u64 * 3),
+                Err(TaskError::WorkerDied { index: at, death, .. }) => {
+                    assert_eq!(at, index);
+                    assert_eq!(death.status.signal(), Some(signal::KILL), "{death}");
+                    assert!(killed.contains(&death.pid), "{death} was not killed");
+                    assert!(blamed.insert(death.pid), "{death} fails two tasks");
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(!blamed.is_empty(), "some were killed while they worked");
+    }
+    assert_eq!(Litter::now(), before);
+    assert!(children().is_empty());
 }
