@@ -21,8 +21,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use crate::{Error, ErrorKind, Result};
 
 thread_local! {
-    static ENCODING: RefCell<Vec<Vec<OwnedFd>>> = const { RefCell::new(Vec::new()) };
+    static ENCODING: RefCell<Vec<Attached>> = const { RefCell::new(Vec::new()) };
     static DECODING: RefCell<Vec<Vec<Option<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the message that is being encoded holds so far.
+#[derive(Default)]
+struct Attached {
+    handles: Vec<OwnedFd>,
+    /// Why a descriptor could not be copied: formats pass on that an error occurred, and not always which.
+    failure: Option<Error>,
 }
 
 /// Attaches a copy of `fd` to the message that this thread is encoding, and tells its place there.
@@ -37,8 +45,11 @@ pub fn attach(fd: impl AsFd) -> Result<u32> {
     ENCODING.with_borrow_mut(|tables| {
         let outside = || Error::new(ErrorKind::Encode, "a handle travels in messages only");
         let table = tables.last_mut().ok_or_else(outside)?;
-        let place = u32::try_from(table.len()).map_err(|_too_many| outside())?;
-        table.push(duplicate(fd)?);
+        let place = u32::try_from(table.handles.len()).map_err(|_too_many| outside())?;
+        match duplicate(fd) {
+            Ok(copy) => table.handles.push(copy),
+            Err(error) => return Err(table.failure.insert(error.into()).clone()),
+        }
         Ok(place)
     })
 }
@@ -65,11 +76,15 @@ pub(crate) fn while_encoding<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T
             ENCODING.with_borrow_mut(Vec::pop);
         }
     }
-    ENCODING.with_borrow_mut(|tables| tables.push(Vec::new()));
+    ENCODING.with_borrow_mut(|tables| tables.push(Attached::default()));
     let _table = Table;
-    let value = encode()?;
-    let handles = ENCODING.with_borrow_mut(|tables| tables.last_mut().map(std::mem::take));
-    Ok((value, handles.unwrap_or_default()))
+    let encoded = encode();
+    let attached = ENCODING.with_borrow_mut(|tables| tables.last_mut().map(std::mem::take));
+    let Attached { handles, failure } = attached.unwrap_or_default();
+    match encoded {
+        Ok(value) => Ok((value, handles)),
+        Err(error) => Err(failure.unwrap_or(error)),
+    }
 }
 
 /// Runs `decode` with `handles` to claim, and tells how many were left; those are closed.
