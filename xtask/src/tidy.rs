@@ -98,6 +98,9 @@ fn rust_file(path: &Path, text: &str, plan: &Plan) -> Vec<Spot> {
             }
             _ => {}
         }
+        if (*name, inner.as_str()) != ("procession-sys", "prim.rs") {
+            spots.extend(rust::uses_the_door(&lines));
+        }
         if *name == "procession-sys" && inner.starts_with("backend/") {
             spots.extend(rust::names_sources(&lines));
         }

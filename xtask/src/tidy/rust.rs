@@ -56,6 +56,20 @@ fn own_tests(lines: &[Line<'_>]) -> usize {
     (0..lines.len()).find(is_start).unwrap_or(lines.len())
 }
 
+/// What a model checker must be able to stand in for.
+const MODELLED: [&str; 8] =
+    ["atomic", "Mutex", "Condvar", "OnceLock", "LazyLock", "RwLock", "Once", "Barrier"];
+
+/// For library files that are not `procession_sys::prim`, the one door to these types.
+pub(super) fn uses_the_door(lines: &[Line<'_>]) -> Vec<Spot> {
+    let goes_round = |line: &Line<'_>| {
+        let names_std = line.code.contains("std::sync") || line.code.contains("core::sync");
+        names_std && MODELLED.iter().any(|name| line.has_word(name))
+    };
+    let found = (1..).zip(lines).filter(|(_, line)| goes_round(line));
+    found.map(|(number, _)| Spot::new(number, "take this from `procession_sys::prim`")).collect()
+}
+
 /// For the root of a crate that has no unsafe code.
 pub(super) fn forbids_unsafe(lines: &[Line<'_>]) -> Option<Spot> {
     let forbids = lines.iter().any(|line| line.code.trim() == "#![forbid(unsafe_code)]");

@@ -34,6 +34,14 @@ fn size_counts_code_before_the_tests() {
 }
 
 #[test]
+fn atomics_and_locks_come_through_the_door() {
+    let door = |text: &str| lines_of(rust::uses_the_door(&source::scan(text)));
+    assert_eq!(door("use std::sync::Arc;\nuse procession_sys::prim::Mutex;\n"), NO_LINE);
+    assert_eq!(door("use std::sync::atomic::AtomicU8;\nuse std::sync::{Arc, Mutex};\n"), [1, 2]);
+    assert_eq!(door("// std::sync::Mutex\nlet m = std::sync::RwLock::new(1);\n"), [2]);
+}
+
+#[test]
 fn unfinished_code_is_found_but_not_in_text() {
     assert_eq!(general("//! X.\nfn f() { todo!() }\nfn g() { unimplemented!(\"x\") }\n"), [2, 3]);
     assert_eq!(general("//! X.\n#[test]\n#[ignore = \"slow\"]\nfn f() {}\n"), [3]);
