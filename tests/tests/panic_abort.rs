@@ -1,7 +1,5 @@
 //! In a program that is built with `panic = "abort"`, a panic is a value too: it is told before the process ends.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
-
 use std::path::Path;
 
 use procession_tests::{program, run, watchdog};
