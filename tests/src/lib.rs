@@ -26,8 +26,20 @@ pub const SOON: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Watchdog(Arc<(Mutex<bool>, Condvar)>);
 
-/// Watches over the test that calls this, for `seconds`.
+/// Chooses the start method that `PROCESSION_TEST_METHOD` names, for runs of all tests under another one.
+///
+/// # Panics
+///
+/// When there is no such method.
+pub fn choose_start_method() {
+    if let Ok(name) = std::env::var("PROCESSION_TEST_METHOD") {
+        procession::force_start_method(name.parse().expect("a start method"));
+    }
+}
+
+/// Watches over the test that calls this, for `seconds`, and [chooses the start method](choose_start_method).
 pub fn watchdog(seconds: u64) -> Watchdog {
+    choose_start_method();
     let shared = Arc::new((Mutex::new(false), Condvar::new()));
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let watched = Arc::clone(&shared);
@@ -106,10 +118,30 @@ impl Stranger {
     }
 }
 
-/// The children of this process, zombies included.
+/// What the command line of a fork server holds.
+const FORK_SERVER: &[u8] = b"procession-fork-server";
+
+/// The processes started by this one, zombies included: its children and those of its fork server, without the server.
 pub fn children() -> BTreeSet<u32> {
-    let mut children = BTreeSet::new();
-    for task in std::fs::read_dir("/proc/self/task").expect("/proc is mounted").flatten() {
+    let (servers, mut children): (BTreeSet<u32>, BTreeSet<u32>) =
+        children_of(std::process::id()).into_iter().partition(|pid| is_server(*pid));
+    children.extend(servers.into_iter().flat_map(children_of));
+    children
+}
+
+/// The fork server of this process, if it runs.
+pub fn fork_server() -> Option<u32> {
+    children_of(std::process::id()).into_iter().find(|pid| is_server(*pid))
+}
+
+fn is_server(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|word| word == FORK_SERVER)
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let mut children = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
         let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
         children.extend(list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
     }

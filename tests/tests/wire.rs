@@ -21,12 +21,13 @@ enum BuildId {
 
 #[derive(Clone, Serialize)]
 struct Request {
-    pid: u32,
+    pid: Option<u32>,
     build: BuildId,
     function: (i64, u64),
     name: &'static str,
     path: Vec<u32>,
     parent: (u32, &'static str, Vec<Vec<u8>>),
+    start_method: procession::StartMethod,
     signal_mask: u64,
 }
 
@@ -75,12 +76,13 @@ const NOT_STARTED: u8 = 2;
 
 fn request(child: &Child, build: Vec<u8>) -> Request {
     Request {
-        pid: child.pid,
+        pid: Some(child.pid),
         build: BuildId::Linked(build),
         function: (0, 0),
         name: "by hand",
         path: vec![1],
         parent: (std::process::id(), "test", Vec::new()),
+        start_method: procession::StartMethod::Spawn,
         signal_mask: 0,
     }
 }
@@ -124,7 +126,7 @@ fn a_function_that_is_none_is_refused() {
 fn a_message_for_another_process_is_refused() {
     let _dog = watchdog(60);
     let child = Child::start();
-    child.send(&Request { pid: child.pid + 1, ..request(&child, build_of_probe()) });
+    child.send(&Request { pid: Some(child.pid + 1), ..request(&child, build_of_probe()) });
     let (ended, said) = child.end();
     let (kind, error) = said.unwrap();
     assert_eq!(

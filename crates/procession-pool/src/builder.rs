@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use procession_core::Result;
+use procession_process::Context;
 
 use crate::dispatch::{self, Shared};
 use crate::pool::Pool;
@@ -29,11 +30,12 @@ use crate::pool::Pool;
 pub struct Builder {
     workers: Option<NonZeroUsize>,
     name: String,
+    context: Option<Context>,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { workers: None, name: "Pool".into() }
+        Self { workers: None, name: "Pool".into(), context: None }
     }
 
     /// How many workers; without this, one for each processor that this process may use, which heeds its affinity and its
@@ -49,6 +51,12 @@ impl Builder {
         self
     }
 
+    /// Starts the workers by the method of `context`; without this, by the default method.
+    pub fn context(mut self, context: Context) -> Self {
+        self.context = Some(context);
+        self
+    }
+
     /// Starts the pool.
     ///
     /// # Errors
@@ -58,8 +66,9 @@ impl Builder {
     pub fn build(self) -> Result<Pool> {
         let usable = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let workers = self.workers.unwrap_or_else(usable).get();
+        let context = self.context.unwrap_or_default();
         let shared = Arc::new(Shared::new()?);
-        let dispatcher = dispatch::start(Arc::clone(&shared), workers, &self.name)?;
+        let dispatcher = dispatch::start(Arc::clone(&shared), workers, &self.name, context)?;
         Ok(Pool::from_parts(shared, workers, dispatcher))
     }
 }

@@ -28,7 +28,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use procession_core::{Courier, Error, ErrorKind, Handle, Received, Result};
-use procession_process::{Death, ExitStatus, JoinError, Process};
+use procession_process::{Context, Death, ExitStatus, JoinError, Process};
 use procession_sys::doorbell::Doorbell;
 use procession_sys::memory::SharedWords;
 use procession_sys::poll::{self, Watch};
@@ -107,11 +107,17 @@ impl Shared {
 }
 
 /// Starts the workers, and the thread that owns them.
-pub(crate) fn start(shared: Arc<Shared>, workers: usize, name: &str) -> Result<JoinHandle<()>> {
+pub(crate) fn start(
+    shared: Arc<Shared>,
+    workers: usize,
+    name: &str,
+    context: Context,
+) -> Result<JoinHandle<()>> {
     let mut dispatcher = Dispatcher {
         claims: SharedWords::create(workers)?,
         shared,
         seats: (0..workers).map(|_| None).collect(),
+        context,
         worker_name: format!("{name}Worker"),
         started: 0,
         failed_starts: 0,
@@ -130,6 +136,7 @@ struct Dispatcher {
     shared: Arc<Shared>,
     claims: SharedWords,
     seats: Vec<Option<Seat>>,
+    context: Context,
     worker_name: String,
     started: u64,
     /// How many workers ended in a row without having been ready.
@@ -324,7 +331,8 @@ impl Dispatcher {
         let claims = Handle(fd::duplicate(&self.claims)?);
         self.started += 1;
         let name = format!("{}-{}", self.worker_name, self.started);
-        let process = Process::builder().name(name).spawn(worker::run, (theirs, claims, seat))?;
+        let process =
+            self.context.process().name(name).spawn(worker::run, (theirs, claims, seat))?;
         let mut inbox = lock(&self.shared.inbox);
         inbox.pids.resize(self.seats.len(), None);
         inbox.pids[seat] = Some(process.pid());

@@ -1,19 +1,21 @@
 //! Starting a process.
 
-use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
 use procession_core::{Courier, Error, ErrorKind, Handle, Message, Result, lifeline};
-use procession_sys::spawn::{self, THIS_PROGRAM};
-use procession_sys::{fd, pidfd, process, signal};
+use procession_sys::signal::{self, Mask};
+use procession_sys::{fd, pidfd, process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::build_id::BuildId;
 use crate::current::Current;
-use crate::init::Recipe;
-use crate::process::{Child, Process};
+use crate::init::{Recipe, Role};
+use crate::process::{Child, Process, ReapedBy};
+use crate::report::Report;
 use crate::request::Request;
+use crate::server;
+use crate::start::{StartMethod, start_method};
 use crate::target::Target;
 use crate::trampoline::FunctionRef;
 
@@ -37,6 +39,7 @@ use crate::trampoline::FunctionRef;
 #[must_use = "a builder starts nothing until `spawn` is called"]
 pub struct Builder {
     name: Option<String>,
+    start_method: Option<StartMethod>,
 }
 
 impl Builder {
@@ -44,6 +47,12 @@ impl Builder {
     /// child of the first is `Process-1:2`, as in Python.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Says how the process is started; without this, by the [default method](crate::start_method).
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.start_method = Some(method);
         self
     }
 
@@ -58,7 +67,8 @@ impl Builder {
         F::Output: Serialize + DeserializeOwned + 'static,
         A: Serialize + DeserializeOwned + 'static,
     {
-        let recipe = Recipe::of_this_program()?;
+        let method = self.start_method.unwrap_or_else(start_method);
+        let recipe = Recipe::of_this_program(Role::Child)?;
         let function = FunctionRef::of(function)?;
         let arguments = Message::encode(&args)?;
         // The handles in the arguments exist once: the message holds them now.
@@ -70,46 +80,73 @@ impl Builder {
             let text = "the name of a process holds a zero byte";
             return Err(Error::new(ErrorKind::InvalidInput, text));
         }
-        let output = match recipe.discard_output {
-            true => Some(Handle(fd::duplicate(std::io::stdout())?)),
-            false => None,
-        };
         let request = Request {
-            pid: 0,
+            pid: None,
             build: BuildId::current()?.clone(),
             function,
             name,
             path,
             parent: current.as_parent(),
+            start_method: start_method(),
             signal_mask: signal::thread_mask()?.bits(),
             lifeline: Handle(lifeline::for_child()?),
-            output,
+            output: None,
         };
-        start(&recipe, request, arguments).map(Process::new)
+        let child = match method {
+            StartMethod::Spawn => spawn(&recipe, request, &arguments),
+            StartMethod::ForkServer => fork(request, &arguments),
+        }?;
+        tracing::debug!(pid = child.pid(), name = child.name(), %method, "process started");
+        Ok(Process::new(child))
     }
 }
 
-/// Executes this program once more and tells it what to do.
-fn start(recipe: &Recipe, mut request: Request, arguments: Message) -> Result<Child> {
-    let (courier, theirs) = Courier::pair()?;
-    let own_name = std::env::args_os().next().unwrap_or_else(|| THIS_PROGRAM.into());
-    let command_line: Vec<&OsStr> =
-        std::iter::once(own_name.as_os_str()).chain(recipe.arguments.iter().copied()).collect();
-    request.pid = spawn::spawn(&spawn::Spec {
-        program: OsStr::new(THIS_PROGRAM),
-        arguments: &command_line,
-        bootstrap: theirs.as_fd(),
-        mask: signal::Mask::from_bits(request.signal_mask),
-        discard_output: recipe.discard_output,
-    })?;
-    drop(theirs);
-    let pid = request.pid;
-    // The child has not been waited for, so that its number is still its own.
-    match adopt(courier, request, arguments) {
-        Ok(child) => {
-            tracing::debug!(pid, name = child.name(), "process started");
-            Ok(child)
+/// Has the fork server start a process, and tells that what to do.
+fn fork(request: Request, arguments: &Message) -> Result<Child> {
+    // A server that has ended is worth another try; one that ends again is not.
+    for _ in 0..2 {
+        let (courier, theirs) = Courier::pair()?;
+        // Before the process is there, so that it finds them at once: both fit into the socket.
+        tell(&courier, &request, arguments)?;
+        server::order(theirs)?;
+        match courier.recv()?.map(Report::from_message).transpose()? {
+            Some(Report::Started(pid, pidfd)) => {
+                let pidfd = pidfd.into_inner();
+                return Ok(Child::new(pid, request.name, pidfd, courier, ReapedBy::ForkServer));
+            }
+            Some(Report::NotStarted(error)) => return Err(error),
+            Some(Report::Ended(status)) => {
+                let text = format!("the process {status} before it had begun");
+                return Err(Error::new(ErrorKind::Died, text));
+            }
+            Some(_) => return Err(Error::new(ErrorKind::Decode, "an answer without a start")),
+            None if server::is_gone() => {}
+            None => {
+                let text = "the fork server could not take the order: it may be out of descriptors";
+                return Err(Error::new(ErrorKind::Broken, text));
+            }
         }
+    }
+    let text = "the fork server ended before it had started the process";
+    Err(Error::new(ErrorKind::Broken, text))
+}
+
+/// Executes this program once more and tells it what to do.
+fn spawn(recipe: &Recipe, mut request: Request, arguments: &Message) -> Result<Child> {
+    let (courier, theirs) = Courier::pair()?;
+    if recipe.discard_output {
+        request.output = Some(Handle(fd::duplicate(std::io::stdout())?));
+    }
+    let pid = recipe.execute(theirs.as_fd(), Mask::from_bits(request.signal_mask))?;
+    drop(theirs);
+    request.pid = Some(pid);
+    // The child has not been waited for, so that its number is still its own.
+    let told = pidfd::open(pid).map_err(Error::from).and_then(|pidfd| {
+        tell(&courier, &request, arguments)?;
+        Ok(pidfd)
+    });
+    match told {
+        Ok(pidfd) => Ok(Child::new(pid, request.name, pidfd, courier, ReapedBy::Us)),
         Err(error) => {
             // When it is no child any more, this program reaps children that are not its own; nothing is left to do.
             drop(process::kill_and_reap(pid));
@@ -118,15 +155,11 @@ fn start(recipe: &Recipe, mut request: Request, arguments: Message) -> Result<Ch
     }
 }
 
-fn adopt(courier: Courier, request: Request, arguments: Message) -> Result<Child> {
-    let pidfd = pidfd::open(request.pid)?;
-    for message in [Message::encode(&request)?, arguments] {
-        match courier.send(&message) {
-            Ok(()) => {}
-            // It died before it heard a word: `join` tells how.
-            Err(error) if error.kind() == ErrorKind::Closed => break,
-            Err(error) => return Err(error),
-        }
+fn tell(courier: &Courier, request: &Request, arguments: &Message) -> Result<()> {
+    let request = Message::encode(request)?;
+    match courier.send(&request).and_then(|()| courier.send(arguments)) {
+        // It died before it heard a word: `join` tells how.
+        Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
+        told => told,
     }
-    Ok(Child::new(request.pid, request.name, pidfd, courier))
 }

@@ -13,22 +13,33 @@ use crate::current::Current;
 use crate::panic;
 use crate::report::{Report, VALUE};
 use crate::request::Request;
+use crate::start::force_start_method;
 use crate::status::Panic;
 use crate::trampoline::Reply;
 
 /// What a process exits with whose function panicked or was not called, as in Python.
-const FAILED: i32 = 1;
+pub(crate) const FAILED: i32 = 1;
 
 /// Runs the function that this process was started for, and ends the process; returns if it was not started by us.
 pub(crate) fn run_if_started_as_one() {
     let Ok(bootstrap) = spawn::take_bootstrap() else { return };
-    let code = run(&Arc::new(Courier::from(bootstrap)));
+    run_and_exit(Courier::from(bootstrap))
+}
+
+/// Runs the function that the other end of `courier` asks for, and ends the process.
+pub(crate) fn run_and_exit(courier: Courier) -> ! {
+    let code = run(&Arc::new(courier));
     exit(code)
+}
+
+/// Tells that the function is not called, and why, and ends the process.
+pub(crate) fn refuse(courier: &Courier, error: Error) -> ! {
+    exit(report(courier, Report::NotStarted(error)))
 }
 
 /// Ends the process as a program ends: exit handlers run and buffers are flushed.
 #[expect(clippy::exit, reason = "the end of a child")]
-fn exit(code: i32) -> ! {
+pub(crate) fn exit(code: i32) -> ! {
     std::process::exit(code)
 }
 
@@ -66,8 +77,8 @@ fn run(courier: &Arc<Courier>) -> i32 {
 fn receive(courier: &Courier) -> Result<Option<Request>> {
     let Some(message) = courier.recv()? else { return Ok(None) };
     let request: Request = message.decode().map_err(|error| other_build(&error))?;
-    if request.pid != process::id() {
-        let text = format!("process {} got what is meant for {}", process::id(), request.pid);
+    if let Some(pid) = request.pid.filter(|pid| *pid != process::id()) {
+        let text = format!("process {} got what is meant for {pid}", process::id());
         return Err(Error::new(ErrorKind::InvalidInput, text));
     }
     if request.build != *BuildId::current()? {
@@ -92,6 +103,7 @@ fn settle_in(request: Request) -> Result<()> {
         replace_standard_stream(&output, StandardStream::Output)?;
     }
     process::set_thread_name(&request.name)?;
+    force_start_method(request.start_method);
     Current::become_child(request.name, request.path, request.parent);
     signal::set_thread_mask(Mask::from_bits(request.signal_mask))?;
     Ok(())

@@ -1,18 +1,50 @@
 //! Which part this process plays: the program itself, or a child that was started to run one function of it.
 //!
-//! A child is told by its command line, which is made from scratch: one word, [`ROLE`], and in the packet socket that it
+//! A child is told by its command line, which is made from scratch: one word, its [`Role`], and in the packet socket that it
 //! inherited the first message must name its own process number. Nothing is in the environment, which would reach the
 //! grandchildren too.
 
 use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
 
 use procession_core::{Error, ErrorKind, Result};
 use procession_sys::prim::{AtomicBool, OnceLock, Ordering};
+use procession_sys::signal::Mask;
+use procession_sys::spawn;
 
-use crate::child;
+use crate::{child, server};
 
-/// The word that makes a child of a process.
-pub(crate) const ROLE: &str = "procession-child";
+/// What a process of this program can be beside the program itself. The word on its command line says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Runs one function.
+    Child,
+    /// Forks children on request.
+    ForkServer,
+}
+
+impl Role {
+    const ALL: [Self; 2] = [Self::Child, Self::ForkServer];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Child => "procession-child",
+            Self::ForkServer => "procession-fork-server",
+        }
+    }
+
+    fn of_word(word: &OsStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| word == role.word())
+    }
+
+    /// Plays the role, and ends the process; returns if it was not started by us.
+    fn play(self, harness: bool) {
+        match self {
+            Self::Child => child::run_if_started_as_one(),
+            Self::ForkServer => server::run_if_started_as_one(harness),
+        }
+    }
+}
 
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
 
@@ -45,8 +77,10 @@ pub fn init() {
         return;
     }
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|word| word == ROLE) && arguments.next().is_none() {
-        child::run_if_started_as_one();
+    if let (Some(word), None) = (arguments.next(), arguments.next())
+        && let Some(role) = Role::of_word(&word)
+    {
+        role.play(false);
     }
 }
 
@@ -59,13 +93,13 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
-    pub(crate) fn of_this_program() -> Result<Self> {
+    pub(crate) fn of_this_program(role: Role) -> Result<Self> {
         if INITIALIZED.load(Ordering::Relaxed) {
-            return Ok(Self { arguments: vec![OsStr::new(ROLE)], discard_output: false });
+            return Ok(Self { arguments: vec![OsStr::new(role.word())], discard_output: false });
         }
         if let Some(test) = TEST_CHILD.get() {
             // A child is a harness that runs one test; the role is one more filter, which matches no test.
-            let words = ["--exact", test, ROLE, "--nocapture", "-q", "--test-threads=1"];
+            let words = ["--exact", test, role.word(), "--nocapture", "-q", "--test-threads=1"];
             let arguments = words.into_iter().map(OsStr::new).collect();
             return Ok(Self { arguments, discard_output: true });
         }
@@ -74,6 +108,22 @@ impl Recipe {
             "this program cannot start processes yet: make `procession::init();` the first line of `main`, or in a \
              test program put `procession::test_support!();` at the top of the file",
         ))
+    }
+}
+
+impl Recipe {
+    /// Executes this program once more, with `bootstrap` as its one descriptor; returns the process's number.
+    pub(crate) fn execute(&self, bootstrap: BorrowedFd<'_>, mask: Mask) -> Result<u32> {
+        let own_name = std::env::args_os().next().unwrap_or_else(|| spawn::THIS_PROGRAM.into());
+        let command_line: Vec<&OsStr> =
+            std::iter::once(own_name.as_os_str()).chain(self.arguments.iter().copied()).collect();
+        Ok(spawn::spawn(&spawn::Spec {
+            program: OsStr::new(spawn::THIS_PROGRAM),
+            arguments: &command_line,
+            bootstrap,
+            mask,
+            discard_output: self.discard_output,
+        })?)
     }
 }
 
@@ -125,7 +175,7 @@ pub fn note_test_child(path: &'static str) {
 
 /// Runs the function that this process was started for, if it is a child; returns if it is not.
 pub fn run_test_child() {
-    if std::env::args_os().any(|word| word == ROLE) {
-        child::run_if_started_as_one();
+    if let Some(role) = std::env::args_os().find_map(|word| Role::of_word(&word)) {
+        role.play(true);
     }
 }

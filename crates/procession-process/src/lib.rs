@@ -11,6 +11,8 @@ mod process;
 mod reaper;
 mod report;
 mod request;
+mod server;
+mod start;
 mod status;
 mod target;
 pub mod trampoline;
@@ -19,6 +21,10 @@ pub use builder::Builder;
 pub use current::parent_args;
 pub use init::init;
 pub use process::Process;
+pub use start::{
+    Context, StartMethod, force_start_method, set_start_method, start_method, start_method_if_set,
+    start_methods,
+};
 pub use status::{Death, ExitStatus, JoinError, Panic};
 pub use target::Target;
 

@@ -242,8 +242,19 @@ pub(crate) struct Child {
     name: String,
     pidfd: OwnedFd,
     courier: Courier,
-    /// INVARIANT: set once, by whoever reaps.
+    reaped_by: ReapedBy,
+    /// What the process said so far, until it has ended.
+    heard: Mutex<Option<Result<Report>>>,
+    /// INVARIANT: set once, by whoever learns how the process ended; the lock is taken before that of `heard`.
     end: Mutex<Option<End>>,
+}
+
+/// Whose child the process is for the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReapedBy {
+    Us,
+    /// Which tells how it ended in the courier, behind what the process says.
+    ForkServer,
 }
 
 struct End {
@@ -259,16 +270,30 @@ enum Answer {
     None(JoinError),
 }
 
+/// How long a status that the fork server cannot tell any more is asked for: until whoever inherits the child reaps it.
+const STATUS_OF_STRANGER: Duration = Duration::from_millis(100);
+
 impl Child {
-    pub(crate) fn new(pid: u32, name: String, pidfd: OwnedFd, courier: Courier) -> Self {
-        Self { pid, name, pidfd, courier, end: Mutex::new(None) }
+    pub(crate) fn new(
+        pid: u32,
+        name: String,
+        pidfd: OwnedFd,
+        courier: Courier,
+        reaped_by: ReapedBy,
+    ) -> Self {
+        let (heard, end) = (Mutex::new(None), Mutex::new(None));
+        Self { pid, name, pidfd, courier, reaped_by, heard, end }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Waits until the process has ended, and reaps it; tells whether it has.
+    /// Waits until the process has ended, and its status is known; tells whether it is.
     fn wait(&self, deadline: Deadline) -> Result<bool> {
         loop {
             if lock(&self.end).is_some() {
@@ -282,35 +307,73 @@ impl Child {
             if end.is_some() {
                 return Ok(true);
             }
-            // A debugger may make the descriptor readable before its time: then there is nothing to reap yet.
-            if let Some(ended) = pidfd::try_reap(&self.pidfd)? {
-                let status = ended.into();
-                *end = Some(End { status, answer: self.last_report(status) });
-                tracing::debug!(pid = self.pid, name = self.name, %status, "process ended");
-                return Ok(true);
+            let status = match self.reaped_by {
+                // A debugger may make the descriptor readable before its time: then there is nothing to reap yet.
+                ReapedBy::Us => match pidfd::try_reap(&self.pidfd)? {
+                    None => continue,
+                    Some(ended) => {
+                        self.listen();
+                        ended.into()
+                    }
+                },
+                ReapedBy::ForkServer => match self.listen() {
+                    Some(status) => status,
+                    None => {
+                        drop(end);
+                        if !poll::wait_readable(&self.courier, deadline)? {
+                            return Ok(false);
+                        }
+                        continue;
+                    }
+                },
+            };
+            tracing::debug!(pid = self.pid, name = self.name, %status, "process ended");
+            *end = Some(End { status, answer: self.last_answer(status) });
+            return Ok(true);
+        }
+    }
+
+    /// Receives what has arrived from a process that has ended; tells how it ended, if that is said or cannot be any more.
+    fn listen(&self) -> Option<ExitStatus> {
+        let mut heard = lock(&self.heard);
+        loop {
+            match self.courier.try_recv() {
+                Ok(Received::Message(message)) => match Report::from_message(message) {
+                    Ok(Report::Ended(status)) => return Some(status),
+                    report => *heard = Some(report),
+                },
+                Ok(Received::Nothing) => return None,
+                // The fork server is gone as well.
+                Ok(Received::Closed) => return Some(self.status_of_stranger()),
+                Err(error) => *heard = Some(Err(error)),
             }
         }
     }
 
-    /// The answer of a process that has ended, with this status.
-    fn last_report(&self, status: ExitStatus) -> Answer {
-        let mut last = None;
+    fn status_of_stranger(&self) -> ExitStatus {
+        let deadline = Deadline::after(STATUS_OF_STRANGER);
         loop {
-            match self.courier.try_recv() {
-                Ok(Received::Message(message)) => last = Some(Report::from_message(message)),
-                Ok(Received::Nothing | Received::Closed) => break,
-                Err(error) => {
-                    last = Some(Err(error));
-                    break;
-                }
+            if let Some(ended) = pidfd::status_of_stranger(&self.pidfd) {
+                return ended.into();
             }
+            if self.reaped_by == ReapedBy::Us || deadline.has_passed() {
+                return ExitStatus::Unknown;
+            }
+            // No descriptor tells when somebody else reaps. This wait ends by its time; should it fail, the loop does.
+            drop(poll::wait(&mut [], Deadline::after(Duration::from_millis(1))));
         }
-        Answer::None(match last {
+    }
+
+    /// The answer of a process that has ended, with this status.
+    fn last_answer(&self, status: ExitStatus) -> Answer {
+        Answer::None(match lock(&self.heard).take() {
             Some(Ok(Report::Value(message))) => return Answer::Value(message),
             Some(Ok(Report::Panicked(panic))) => JoinError::Panicked(panic),
             Some(Ok(Report::NotStarted(error))) => JoinError::NotStarted(error),
             Some(Ok(Report::Unsendable(error)) | Err(error)) => JoinError::Value(error),
-            None => JoinError::Died(Death { name: self.name.clone(), pid: self.pid, status }),
+            Some(Ok(Report::Started(..) | Report::Ended(_))) | None => {
+                JoinError::Died(Death { name: self.name.clone(), pid: self.pid, status })
+            }
         })
     }
 
@@ -336,10 +399,12 @@ impl Child {
         }
     }
 
-    /// Gives the process up: whoever it still is when it ends, it is reaped.
+    /// Gives the process up: when it ends, it is reaped.
     fn detach(self) {
         // What cannot be found out now, the reaper will.
-        if !self.wait(Deadline::after(Duration::ZERO)).unwrap_or(false) {
+        if self.reaped_by == ReapedBy::Us
+            && !self.wait(Deadline::after(Duration::ZERO)).unwrap_or(false)
+        {
             reaper::reap_when_it_ends(self.pidfd);
         }
     }

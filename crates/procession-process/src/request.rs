@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::build_id::BuildId;
 use crate::current::Parent;
+use crate::start::StartMethod;
 use crate::trampoline::FunctionRef;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
-    /// The process that this is meant for.
-    pub(crate) pid: u32,
+    /// The process that this is meant for; absent for a fork, which got its end of the socket from nobody else.
+    pub(crate) pid: Option<u32>,
     /// The build that the function belongs to.
     pub(crate) build: BuildId,
     pub(crate) function: FunctionRef,
@@ -21,6 +22,8 @@ pub(crate) struct Request {
     /// Its place in the family: `[1, 2]` is the second child of the first child of the root.
     pub(crate) path: Vec<u32>,
     pub(crate) parent: Parent,
+    /// How it starts processes of its own when it does not say how.
+    pub(crate) start_method: StartMethod,
     /// The signals that its main thread blocks.
     pub(crate) signal_mask: u64,
     pub(crate) lifeline: Handle<OwnedFd>,

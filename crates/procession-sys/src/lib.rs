@@ -6,7 +6,8 @@ pub mod error;
 pub mod prim;
 
 pub use backend::{
-    doorbell, fd, futex, image, lifeline, memory, pidfd, poll, process, signal, socket, spawn,
+    doorbell, fd, fork, futex, image, lifeline, memory, pidfd, poll, process, signal, socket,
+    spawn, surroundings,
 };
 /// Runs a function before `main`, in the program that the macro is expanded in.
 ///

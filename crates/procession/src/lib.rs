@@ -7,7 +7,9 @@ pub use procession_connection::{
 pub use procession_core::{Error, ErrorKind, Handle, OsCode, Result};
 pub use procession_pool::{Pool, TaskError};
 pub use procession_process::{
-    Death, ExitStatus, JoinError, Panic, Process, Target, init, parent_args, test_support,
+    Context, Death, ExitStatus, JoinError, Panic, Process, StartMethod, Target, force_start_method,
+    init, parent_args, set_start_method, start_method, start_method_if_set, start_methods,
+    test_support,
 };
 
 /// Pools: builders and the iterators of streamed results.
@@ -32,7 +34,7 @@ pub mod connection {
 pub mod prelude {
     #[doc(no_inline)]
     pub use crate::{
-        Duplex, ExitStatus, Handle, JoinError, Pool, Process, Receiver, Sender, TaskError, duplex,
-        pipe,
+        Context, Duplex, ExitStatus, Handle, JoinError, Pool, Process, Receiver, Sender,
+        StartMethod, TaskError, duplex, pipe,
     };
 }

@@ -12,6 +12,7 @@ fn wait(end: Receiver<()>) {
 
 fn main() {
     procession::init();
+    procession_tests::choose_start_method();
     // What stays open for ever: the lifeline, the reaper's bell.
     drop(Process::spawn(|| (), ()).unwrap());
     Pool::new().unwrap().map(|x: u8| x, 0..3).unwrap();

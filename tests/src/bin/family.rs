@@ -27,6 +27,7 @@ fn nest(ready: Sender<u32>) {
 
 fn main() {
     procession::init();
+    procession_tests::choose_start_method();
     let (tx, rx) = pipe::<u32>().unwrap();
     let second = procession_core::Message::encode(&tx).unwrap().decode().unwrap();
     let spinner = Process::spawn(spin, (tx,)).unwrap();

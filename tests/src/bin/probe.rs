@@ -16,6 +16,7 @@ fn probe() -> (Vec<i32>, Vec<String>, Option<Vec<std::ffi::OsString>>, usize) {
 fn main() {
     println!("main");
     procession::init();
+    procession_tests::choose_start_method();
     let own = procession_sys::fd::open_descriptors().unwrap();
     let (descriptors, arguments, parent, read) = Process::spawn(probe, ()).unwrap().join().unwrap();
     println!("parent sees {own:?}");

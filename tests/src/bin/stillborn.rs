@@ -1,4 +1,4 @@
-//! A program whose children die before their `main`.
+//! A program whose children, or whose fork server, die before their `main`.
 #![expect(clippy::print_stdout, reason = "a helper program talks to its test")]
 #![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
 
@@ -8,8 +8,9 @@ procession_sys::before_main!(die_as_a_child);
 
 fn die_as_a_child() {
     // Before `main` there is no `std::env::args`, but there is /proc.
-    let is_child =
-        std::fs::read("/proc/self/cmdline").is_ok_and(|line| line.ends_with(b"procession-child\0"));
+    let is_child = std::fs::read("/proc/self/cmdline").is_ok_and(|line| {
+        line.ends_with(b"procession-child\0") || line.ends_with(b"fork-server\0")
+    });
     if is_child {
         procession_sys::process::exit_now(9);
     }
@@ -17,6 +18,9 @@ fn die_as_a_child() {
 
 fn main() {
     procession::init();
+    let server = Process::spawn(|x: u32| x + 1, (41,)).unwrap_err();
+    println!("server: {server:?}");
+    procession::force_start_method(StartMethod::Spawn);
     let child = Process::spawn(|x: u32| x + 1, (41,)).unwrap();
     println!("join: {}", child.join().unwrap_err());
     println!("status: {:?}", child.exit_status().unwrap());

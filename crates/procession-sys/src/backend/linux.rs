@@ -2,6 +2,7 @@
 
 pub mod doorbell;
 pub mod fd;
+pub mod fork;
 pub mod futex;
 pub mod image;
 pub mod lifeline;
@@ -12,6 +13,7 @@ pub mod process;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod surroundings;
 
 use rustix::io::{Errno, retry_on_intr};
 

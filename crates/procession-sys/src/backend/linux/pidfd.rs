@@ -1,6 +1,8 @@
 //! A process by descriptor: the name that is never reused.
 
-use std::os::fd::{AsFd, OwnedFd};
+#![expect(unsafe_code, reason = "asks a pidfd by ioctl, which rustix does not offer")]
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -92,8 +94,50 @@ pub fn try_reap(process: impl AsFd) -> Result<Option<Ended>> {
             // Not ours to wait for any more. It may still run: then its descriptor is not readable yet.
             let ended =
                 super::poll::wait_readable(process, crate::Deadline::after(<_>::default()))?;
-            Ok(ended.then_some(Ended::Unknown))
+            Ok(ended.then(|| status_of_stranger(process).unwrap_or(Ended::Unknown)))
         }
         Err(error) => Err(error),
     }
 }
+
+/// How the process behind `process` ended, which need not be a child, after whoever had to has reaped it; `None` before
+/// that, and on systems that do not tell.
+///
+/// # Source
+///
+/// `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (Linux 6.15), `include/uapi/linux/pidfd.h`.
+pub fn status_of_stranger(process: impl AsFd) -> Option<Ended> {
+    let mut info = Info { mask: INFO_EXIT, ..Info::default() };
+    // SAFETY: The request writes at most as many bytes as its number says, which is the size of `Info`, all of whose bits
+    // may have any value.
+    let answer = unsafe {
+        libc::ioctl(process.as_fd().as_raw_fd(), GET_INFO, std::ptr::from_mut(&mut info))
+    };
+    if answer != 0 || info.mask & INFO_EXIT == 0 {
+        return None;
+    }
+    let status = info.exit_status;
+    Some(match status & 0x7f {
+        0 => Ended::Exited((status >> 8 & 0xff).try_into().unwrap_or(u8::MAX)),
+        signal => Ended::Signaled { signal, core_dumped: status & 0x80 != 0 },
+    })
+}
+
+/// `struct pidfd_info`, as Linux 6.13 defines it: later versions are longer, and accept this one.
+#[derive(Default)]
+#[repr(C)]
+struct Info {
+    mask: u64,
+    control_group: u64,
+    pid: u32,
+    thread_group: u32,
+    parent: u32,
+    users_and_groups: [u32; 8],
+    exit_status: i32,
+}
+
+const INFO_EXIT: u64 = 1 << 3;
+
+/// `_IOWR(0xff, 11, struct pidfd_info)`.
+const GET_INFO: libc::Ioctl = 0xc000_ff0b | (size_of::<Info>() as libc::Ioctl) << 16;
+const _: () = assert!(size_of::<Info>() == 64);

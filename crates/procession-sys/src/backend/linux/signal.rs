@@ -119,6 +119,67 @@ fn empty_set() -> libc::sigset_t {
     unsafe { set.assume_init() }
 }
 
+/// What the terminal's Ctrl-C sends.
+pub const INTERRUPT: i32 = libc::SIGINT;
+
+/// Makes this process ignore `signal`; tells whether it did before.
+///
+/// # Errors
+///
+/// [`INVALID`](crate::OsCode::INVALID) when there is no such signal, or it cannot be ignored.
+///
+/// # Source
+///
+/// `sigaction(2)`, `SIG_IGN`.
+pub fn ignore(signal: i32) -> Result<bool> {
+    set_disposition(signal, libc::SIG_IGN)
+}
+
+/// Gives `signal` its default effect on this process; tells whether it was ignored before.
+///
+/// # Errors
+///
+/// [`INVALID`](crate::OsCode::INVALID) when there is no such signal.
+///
+/// # Source
+///
+/// `sigaction(2)`, `SIG_DFL`.
+pub fn restore_default(signal: i32) -> Result<bool> {
+    set_disposition(signal, libc::SIG_DFL)
+}
+
+/// Whether this process ignores `signal`.
+///
+/// # Errors
+///
+/// [`INVALID`](crate::OsCode::INVALID) when there is no such signal.
+///
+/// # Source
+///
+/// `sigaction(2)`.
+pub fn is_ignored(signal: i32) -> Result<bool> {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: Without a new action the call only writes the present one, for which there is room.
+    match unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) } {
+        0 => {
+            // SAFETY: The call wrote it, and all of it was zero before.
+            let action = unsafe { action.assume_init() };
+            Ok(action.sa_sigaction == libc::SIG_IGN)
+        }
+        _ => Err(fail("read the effect of", format!("signal {signal}"), Errno::INVAL)),
+    }
+}
+
+fn set_disposition(signal: i32, disposition: libc::sighandler_t) -> Result<bool> {
+    // SAFETY: The two dispositions are not functions: nothing of this program is called.
+    match unsafe { libc::signal(signal, disposition) } {
+        libc::SIG_ERR => {
+            Err(fail("change the effect of", format!("signal {signal}"), Errno::INVAL))
+        }
+        before => Ok(before == libc::SIG_IGN),
+    }
+}
+
 /// The signals that this thread blocks.
 ///
 /// # Errors

@@ -1,0 +1,186 @@
+//! What a process inherits beside its program, and another one can be made to have.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::CpuSet;
+
+use super::{call, fail};
+use crate::Result;
+
+/// The limits that are inherited, in the order in which they travel.
+///
+/// Source: `getrlimit(2)`.
+const LIMITS: [Resource; 16] = [
+    Resource::Cpu,
+    Resource::Fsize,
+    Resource::Data,
+    Resource::Stack,
+    Resource::Core,
+    Resource::Rss,
+    Resource::Nproc,
+    Resource::Nofile,
+    Resource::Memlock,
+    Resource::As,
+    Resource::Locks,
+    Resource::Sigpending,
+    Resource::Msgqueue,
+    Resource::Nice,
+    Resource::Rtprio,
+    Resource::Rttime,
+];
+
+/// A limit: what holds now and what it may be raised to; `None` is without limit.
+pub type Limit = (Option<u64>, Option<u64>);
+
+/// What a process inherits beside its program, its descriptors and its environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The working directory's path.
+    pub directory: PathBuf,
+    /// The permissions that new files do not get.
+    pub umask: u32,
+    /// The priority, from -20 (the most) to 19.
+    pub nice: i32,
+    /// The limits on resources.
+    pub limits: Vec<Limit>,
+    /// The processors that the calling thread may use.
+    pub processors: Vec<u16>,
+}
+
+impl Surroundings {
+    /// What this process, and the calling thread of it, have now.
+    ///
+    /// # Errors
+    ///
+    /// When the working directory was removed, or `/proc` is not mounted.
+    ///
+    /// # Source
+    ///
+    /// `getcwd(2)`, `proc(5)` (`/proc/self/status`: there is no other way to read the umask without changing it),
+    /// `getpriority(2)`, `getrlimit(2)`, `sched_getaffinity(2)`.
+    pub fn of_this_process() -> Result<Self> {
+        let none = String::new;
+        let directory =
+            call("find the working directory", none, || rustix::process::getcwd(Vec::new()))?;
+        let directory = std::ffi::OsString::from(
+            <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(directory.as_bytes()),
+        );
+        let nice = call("read the priority", none, || rustix::process::getpriority_process(None))?;
+        let set = call("read the affinity", none, || rustix::thread::sched_getaffinity(None))?;
+        let limits = LIMITS.map(|resource| {
+            let Rlimit { current, maximum } = rustix::process::getrlimit(resource);
+            (current, maximum)
+        });
+        Ok(Self {
+            directory: directory.into(),
+            umask: umask()?,
+            nice,
+            limits: limits.to_vec(),
+            processors: (0..CpuSet::MAX_CPU)
+                .filter(|cpu| set.is_set(*cpu))
+                .filter_map(|cpu| u16::try_from(cpu).ok())
+                .collect(),
+        })
+    }
+
+    /// Makes this process, and the calling thread of it, have what differs between `self` and `present`. The working
+    /// directory is entered by [`enter_directory`].
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses: a limit above the present maximum, a priority that only the superuser may have.
+    ///
+    /// # Source
+    ///
+    /// `umask(2)`, `setpriority(2)`, `setrlimit(2)`, `sched_setaffinity(2)`.
+    pub fn apply_over(&self, present: &Self) -> Result<()> {
+        let none = String::new;
+        if self.umask != present.umask {
+            rustix::process::umask(Mode::from_bits_truncate(self.umask));
+        }
+        if self.nice != present.nice {
+            call("change the priority", none, || {
+                rustix::process::setpriority_process(None, self.nice)
+            })?;
+        }
+        if self.processors != present.processors {
+            let mut set = CpuSet::new();
+            for cpu in &self.processors {
+                set.set(usize::from(*cpu));
+            }
+            call("change the affinity", none, || rustix::thread::sched_setaffinity(None, &set))?;
+        }
+        let limits = LIMITS.into_iter().zip(self.limits.iter().zip(&present.limits));
+        for (resource, (wanted, present)) in limits {
+            if wanted != present {
+                let limit = Rlimit { current: wanted.0, maximum: wanted.1 };
+                call(
+                    "change a limit",
+                    || format!("{resource:?}"),
+                    || rustix::process::setrlimit(resource, limit),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn umask() -> Result<u32> {
+    let path = "/proc/self/status";
+    let failed = |code| fail("read", path.into(), code);
+    let status = std::fs::read_to_string(path)
+        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    let value = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let value = value.and_then(|value| u32::from_str_radix(value.trim(), 8).ok());
+    value.ok_or_else(|| failed(Errno::INVAL))
+}
+
+/// The working directory, as a descriptor that another process can [enter](enter_directory).
+///
+/// # Errors
+///
+/// When this process may open no more descriptors.
+///
+/// # Source
+///
+/// `open(2)`, `O_PATH`.
+pub fn working_directory() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    call("open", || "the working directory".into(), || rustix::fs::open(".", flags, Mode::empty()))
+}
+
+/// Makes `directory` the working directory.
+///
+/// # Errors
+///
+/// When this process may not enter it.
+///
+/// # Source
+///
+/// `fchdir(2)`.
+pub fn enter_directory(directory: impl AsFd) -> Result<()> {
+    let directory = directory.as_fd();
+    call("enter", || super::fd::name(directory), || rustix::process::fchdir(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_can_be_applied() {
+        let present = Surroundings::of_this_process().unwrap();
+        assert!(present.directory.is_absolute() && !present.processors.is_empty());
+        assert_eq!(present.limits.len(), LIMITS.len());
+        let mut other = present.clone();
+        other.umask ^= 0o007;
+        other.apply_over(&present).unwrap();
+        assert_eq!(Surroundings::of_this_process().unwrap(), other);
+        present.apply_over(&other).unwrap();
+        assert_eq!(Surroundings::of_this_process().unwrap(), present);
+    }
+}
