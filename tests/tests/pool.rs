@@ -309,3 +309,113 @@ fn workers_that_are_killed_while_idle_are_replaced() {
         assert_eq!(pool.map(|x: u8| x, 0..10).unwrap().len(), 10);
     }
 }
+
+#[test]
+fn an_input_that_panics_or_is_slow_holds_up_nothing() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let mut results = pool.imap(|x: u32| x, (0..10).inspect(|x| assert_ne!(*x, 5, "no item")));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        results.by_ref().map(Result::unwrap).collect::<Vec<_>>()
+    }));
+    assert!(caught.is_err());
+    // The ones before it were begun; the iterator goes on behind the one that was lost.
+    let rest: Vec<_> = results.map(Result::unwrap).collect();
+    assert!(rest.ends_with(&[6, 7, 8, 9]), "{rest:?}");
+
+    let taken = AtomicUsize::new(0);
+    let slow = (0u32..8).inspect(|_| {
+        taken.fetch_add(1, Ordering::Relaxed);
+        spin(Duration::from_millis(20));
+    });
+    let mut results = pool.imap(|x: u32| x, slow);
+    assert_eq!(results.next().unwrap().unwrap(), 0);
+    assert!(taken.load(Ordering::Relaxed) < 8, "a result waited for the whole input");
+    assert_eq!(results.count(), 7);
+}
+
+#[derive(Serialize)]
+struct PanicsWhenRead(u32);
+
+impl<'de> Deserialize<'de> for PanicsWhenRead {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        assert_ne!(number, 2, "not two");
+        Ok(Self(number))
+    }
+}
+
+#[test]
+fn a_value_that_panics_when_it_is_read_fails_its_own_task() {
+    let _dog = watchdog(60);
+    let results: Vec<_> = pool(2).imap(PanicsWhenRead, 0..5).collect();
+    for (index, result) in results.iter().enumerate() {
+        match result {
+            Ok(PanicsWhenRead(number)) => assert_eq!(*number as usize, index),
+            Err(TaskError::Value { index: at, error }) => {
+                assert_eq!((*at, index, error.kind()), (2, 2, ErrorKind::Panicked));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(results.len(), 5);
+}
+
+#[test]
+fn options_may_change_while_results_come() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let mut results = pool.imap(|x: u32| x, 0..100);
+    assert_eq!(results.next().unwrap().unwrap(), 0);
+    let rest = results.chunk(NonZeroUsize::new(7).unwrap()).map(Result::unwrap);
+    assert!(rest.eq(1..100));
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_not_begun() {
+    let _dog = watchdog(60);
+    let pool = pool(2);
+    let (tx, rx) = pipe::<u32>().unwrap();
+    // Every task holds the same pipe's end, one after the other: what arrives tells who began.
+    let tasks = |x: u32| {
+        spin(Duration::from_millis(2));
+        assert_ne!(x, 0, "the first one fails");
+        x
+    };
+    assert!(pool.map(tasks, 0..1000).is_err());
+    let start = Instant::now();
+    pool.apply(|tx: Sender<u32>| tx.send(1), (tx,)).unwrap().unwrap();
+    assert_eq!(rx.recv().unwrap(), 1);
+    // Two batches of 64 take 128 ms on each worker; this is no claim about speed, but about what is not run.
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn the_pools_thread_takes_no_signal_of_the_host() {
+    let _dog = watchdog(60);
+    let pool = pool(1);
+    pool.apply(|| (), ()).unwrap();
+    let mut seen = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        if status.starts_with("Name:\tprocession-pool") {
+            let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+            // All but SIGKILL and SIGSTOP, which nobody can block, and two that the C library keeps.
+            let open = !u64::from_str_radix(blocked, 16).unwrap();
+            assert_eq!(open & !(1 << 8 | 1 << 18 | 0b11 << 31), 0, "{blocked}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 1);
+    let blocked = pool.apply(|| procession_sys::signal::thread_mask().unwrap().bits(), ());
+    assert_eq!(blocked.unwrap(), procession_sys::signal::thread_mask().unwrap().bits());
+}
+
+#[test]
+fn a_task_that_kills_every_worker_before_it_begins_is_given_up() {
+    let _dog = watchdog(60);
+    let (output, stdout, stderr) =
+        procession_tests::run(&mut procession_tests::program(env!("CARGO_BIN_EXE_too_large")));
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stdout, "large: Died\nsmall: 3\nfork: 0\n", "{stderr}");
+}

@@ -201,6 +201,12 @@ fn terminate_and_kill_end_it_and_do_nothing_afterwards() {
         assert_eq!(child.exit_status().unwrap().unwrap().signal(), Some(number));
         end(&child).unwrap();
     }
+    let child = waiting();
+    child.signal(0).unwrap();
+    // A real-time signal, whose default is to end the process.
+    child.signal(40).unwrap();
+    drop(child.join());
+    assert_eq!(child.exit_status().unwrap().unwrap().signal(), Some(40));
 }
 
 #[test]
@@ -371,6 +377,16 @@ fn children_that_die_before_their_first_frame_are_reported() {
     assert!(stdout.contains("refused: 1000\n"), "{stdout}");
     assert!(stdout.contains("ended before they were ready"), "{stdout}");
     assert!(stdout.ends_with("done\n"), "{stdout}");
+}
+
+#[test]
+fn a_child_that_lost_its_way_back_does_not_run_main() {
+    let _dog = watchdog(60);
+    let (output, stdout, stderr) = run(&mut program(env!("CARGO_BIN_EXE_closes_three")));
+    assert!(output.status.success(), "{stderr}");
+    assert!(stdout.contains("main goes on\nspawn: Died\nforkserver: Broken\n"), "{stdout}");
+    assert_eq!(stdout.matches("main goes on").count(), 1, "{stdout}");
+    assert!(stderr.contains("descriptor 3 closed before `init()`"), "{stderr}");
 }
 
 #[test]

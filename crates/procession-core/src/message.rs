@@ -15,6 +15,8 @@ use crate::{Error, ErrorKind, Result, handle};
 #[derive(Debug)]
 pub struct Message {
     content: Content,
+    /// How many bytes at the front have been used.
+    used: usize,
     handles: Vec<OwnedFd>,
 }
 
@@ -47,11 +49,11 @@ impl Message {
 
     /// A message of bytes that are encoded already, and the descriptors that belong to them.
     pub fn from_parts(bytes: Vec<u8>, handles: Vec<OwnedFd>) -> Self {
-        Self { content: Content::Owned(bytes), handles }
+        Self { content: Content::Owned(bytes), used: 0, handles }
     }
 
     pub(crate) fn from_sealed(mapping: SealedMapping, handles: Vec<OwnedFd>) -> Self {
-        Self { content: Content::Sealed(mapping), handles }
+        Self { content: Content::Sealed(mapping), used: 0, handles }
     }
 
     /// The value.
@@ -60,7 +62,7 @@ impl Message {
     ///
     /// [`ErrorKind::Decode`] when the message is not one whole value of this type; its descriptors are closed then.
     pub fn decode<T: DeserializeOwned>(self) -> Result<T> {
-        Self::decode_parts(self.content.bytes(), self.handles)
+        Self::decode_parts(&self.content.bytes()[self.used..], self.handles)
     }
 
     /// The value in bytes and descriptors that lie apart.
@@ -79,7 +81,12 @@ impl Message {
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.content.bytes()
+        &self.content.bytes()[self.used..]
+    }
+
+    /// Drops `count` bytes at the front, a header say, or all there are; nothing is copied.
+    pub fn advance(&mut self, count: usize) {
+        self.used = self.used.saturating_add(count).min(self.content.bytes().len());
     }
 
     /// The descriptors.
@@ -100,8 +107,11 @@ impl Message {
     /// The bytes and the descriptors.
     pub fn into_parts(self) -> (Vec<u8>, Vec<OwnedFd>) {
         let bytes = match self.content {
-            Content::Owned(bytes) => bytes,
-            Content::Sealed(mapping) => mapping.bytes().to_vec(),
+            Content::Owned(mut bytes) => {
+                bytes.drain(..self.used);
+                bytes
+            }
+            Content::Sealed(mapping) => mapping.bytes()[self.used..].to_vec(),
         };
         (bytes, self.handles)
     }

@@ -17,23 +17,27 @@
 //! * **A worker, running a task** (its claim names a ticket that is not answered): that task resolves as `WorkerDied`. Its
 //!   other tasks, which were never started, go back to the front of their job.
 //! * **A worker, between tasks or before its first:** nobody is blamed; its tasks go back. Except for a task whose argument
-//!   holds descriptors: the worker was given them alone, and they are gone with it.
-//! * **Workers that die before they are ready**, [`MOST_FAILED_STARTS`] in a row: the pool is broken, and every task that
-//!   waits or comes resolves as `PoolBroken`.
+//!   holds descriptors: the worker was given them alone, and they are gone with it. And for a task that [`MOST_DEATHS`]
+//!   workers were about to begin when they died: it is what kills them.
+//! * **Workers that die before they are ready**, [`MOST_FAILED_STARTS`] in a row while no other is there: the pool is broken,
+//!   and every task that waits or comes resolves as `PoolBroken`. So it is when the system refuses to start any for
+//!   [`MOST_REFUSALS`] times, with growing pauses.
+//! * **The dispatcher** (a panic in somebody's `tracing` subscriber): the pool is broken.
 //! * **The process that the pool is in:** the workers end with it (lifeline).
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use procession_core::{Courier, Error, ErrorKind, Handle, Received, Result};
-use procession_process::{Context, Death, ExitStatus, JoinError, Process};
+use procession_process::{Context, Death, ExitStatus, Process};
 use procession_sys::doorbell::Doorbell;
 use procession_sys::memory::SharedWords;
 use procession_sys::poll::{self, Watch};
 use procession_sys::prim::{AtomicBool, Mutex, Ordering, lock};
-use procession_sys::{Deadline, fd};
+use procession_sys::{Deadline, fd, signal};
 
 use crate::TaskError;
 use crate::job::{Job, Outcome, Task};
@@ -43,8 +47,16 @@ use crate::worker;
 /// How many workers may end in a row without having been ready once.
 const MOST_FAILED_STARTS: u32 = 10;
 
-/// How long the next attempt to start a worker waits when the system has refused one.
+/// How long the next attempt to start a worker waits when the system has refused one; twice as long each time, up to
+/// [`START_AGAIN_MOST`].
 const START_AGAIN: Duration = Duration::from_millis(100);
+const START_AGAIN_MOST: Duration = Duration::from_secs(2);
+
+/// How many times in a row the system may refuse to start a worker while none is there: about ten seconds.
+const MOST_REFUSALS: u32 = 9;
+
+/// How many workers may die when they are about to begin a task.
+const MOST_DEATHS: u8 = 3;
 
 /// How many bytes of arguments an assignment may hold before no further task joins it.
 const MOST_BYTES: usize = 1 << 20;
@@ -58,6 +70,8 @@ pub(crate) struct Shared {
     bell: Doorbell,
     /// Whether the bell has been rung and not been heard yet: saves ringing it for each of many tasks.
     rung: AtomicBool,
+    /// Whether a job has been abandoned since the dispatcher looked.
+    abandoned: AtomicBool,
     inbox: Mutex<Inbox>,
 }
 
@@ -74,7 +88,8 @@ struct Inbox {
 impl Shared {
     pub(crate) fn new() -> Result<Self> {
         let inbox = Mutex::new(Inbox::default());
-        Ok(Self { bell: Doorbell::new()?, rung: AtomicBool::new(false), inbox })
+        let (rung, abandoned) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { bell: Doorbell::new()?, rung, abandoned, inbox })
     }
 
     /// Hands over a job.
@@ -96,6 +111,14 @@ impl Shared {
         }
     }
 
+    /// Gives a job up: what it waits for is forgotten, what workers have of it is skipped.
+    pub(crate) fn abandon(&self, job: &Job) {
+        job.abandon();
+        // ORDERING: pairs with the swap in `Dispatcher::turn`; the ring behind it makes the dispatcher look.
+        self.abandoned.store(true, Ordering::Release);
+        self.ring();
+    }
+
     pub(crate) fn close(&self) {
         lock(&self.inbox).closing = true;
         self.ring();
@@ -114,13 +137,15 @@ pub(crate) fn start(
     context: Context,
 ) -> Result<JoinHandle<()>> {
     let mut dispatcher = Dispatcher {
-        claims: SharedWords::create(workers)?,
+        claims: SharedWords::create(2 * workers)?,
+        signal_mask: signal::thread_mask()?.bits(),
         shared,
         seats: (0..workers).map(|_| None).collect(),
         context,
         worker_name: format!("{name}Worker"),
         started: 0,
         failed_starts: 0,
+        refusals: 0,
         refused: None,
         jobs: VecDeque::new(),
         last_ticket: 0,
@@ -129,18 +154,22 @@ pub(crate) fn start(
         dispatcher.fill(seat)?;
     }
     let thread = std::thread::Builder::new().name("procession-pool".into());
-    Ok(thread.spawn(move || dispatcher.run())?)
+    Ok(signal::while_blocked(|| thread.spawn(move || dispatcher.run()))??)
 }
 
 struct Dispatcher {
     shared: Arc<Shared>,
     claims: SharedWords,
+    /// What the workers' main threads block: what the thread did that made the pool.
+    signal_mask: u64,
     seats: Vec<Option<Seat>>,
     context: Context,
     worker_name: String,
     started: u64,
     /// How many workers ended in a row without having been ready.
     failed_starts: u32,
+    /// How many times in a row the system has refused to start one.
+    refusals: u32,
     /// When to try again to start workers, after the system has refused.
     refused: Option<Deadline>,
     /// Jobs that may have waiting tasks; the first one is served next.
@@ -155,6 +184,8 @@ struct Seat {
     ready: bool,
     /// Whether it can say no more.
     silent: bool,
+    /// Why the pool has ended it, if it has.
+    ended_by_pool: Option<String>,
     /// What it was told to run and has not answered, in order.
     assigned: VecDeque<Assigned>,
 }
@@ -170,14 +201,16 @@ struct Assigned {
 
 impl Dispatcher {
     fn run(mut self) {
-        let out_of_order = loop {
-            match self.turn() {
-                Ok(true) => {}
-                Ok(false) => break None,
-                Err(error) => break Some(error),
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                match self.turn() {
+                    Ok(true) => {}
+                    ended => return ended,
+                }
             }
-        };
-        if let Some(error) = out_of_order {
+        }));
+        let panicked = |_| Err(Error::new(ErrorKind::Panicked, "the pool's dispatcher panicked"));
+        if let Err(error) = served.unwrap_or_else(panicked) {
             self.break_down(&error);
         }
         self.dismiss();
@@ -203,12 +236,26 @@ impl Dispatcher {
                 self.bury(seat)?;
             }
         }
+        // ORDERING: pairs with the store in `Shared::abandon`.
+        if self.shared.abandoned.swap(false, Ordering::AcqRel) {
+            self.skip_unwanted();
+        }
         if self.refused.is_some_and(Deadline::has_passed) {
             self.refused = None;
             self.refill()?;
         }
         self.dispatch();
         Ok(true)
+    }
+
+    /// Tells workers not to begin what nobody wants any more.
+    fn skip_unwanted(&self) {
+        for (seat, worker) in self.occupied() {
+            // An assignment is of one job, and a worker has one.
+            if let Some(last) = worker.assigned.back().filter(|last| last.job.is_abandoned()) {
+                self.claims.word(worker::unwanted_of(seat)).store(last.ticket, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Waits for the bell, or for something to happen to workers: returns their seats, and whether they have ended.
@@ -241,7 +288,7 @@ impl Dispatcher {
             let said = match worker.courier.try_recv() {
                 Ok(Received::Message(message)) => protocol::read_answer(message),
                 Ok(Received::Nothing) => return,
-                Ok(Received::Closed) => return worker.give_up(),
+                Ok(Received::Closed) => return worker.give_up("it has closed its socket"),
                 // This process has no room for the descriptors of a value. The answer is lost; workers answer in order.
                 Err(error) if error.kind() != ErrorKind::Decode => {
                     worker.settle_oldest(error);
@@ -258,7 +305,7 @@ impl Dispatcher {
                 Err(error) => {
                     // Something else writes into its socket, or its memory is destroyed.
                     tracing::error!(%error, pid = worker.process.pid(), "a worker talks nonsense");
-                    return worker.give_up();
+                    return worker.give_up("it talks nonsense");
                 }
             }
         }
@@ -268,35 +315,53 @@ impl Dispatcher {
     fn bury(&mut self, seat: usize) -> Result<()> {
         let Some(worker) = self.seats[seat].take() else { return Ok(()) };
         let Some(ended) = worker.process.try_join() else {
-            // A debugger may make the descriptor readable before its time.
+            // A debugger may make the descriptor readable before its time; or its status is not known yet.
             self.seats[seat] = Some(worker);
             return Ok(());
         };
         let status = worker.process.exit_status().ok().flatten().unwrap_or(ExitStatus::Unknown);
         let death = Death { name: worker.process.name().into(), pid: worker.process.pid(), status };
-        tracing::warn!(%death, seat, "a worker of the pool ended");
+        let cause = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(error) => Some(error.into()),
+        };
+        tracing::warn!(%death, seat, cause = ?cause, "a worker of the pool ended");
         lock(&self.shared.inbox).pids[seat] = None;
+        let was_ready = worker.ready;
+        self.settle(seat, worker, &death);
+        if !was_ready {
+            self.failed_starts += 1;
+            if self.failed_starts >= MOST_FAILED_STARTS && !self.occupied().any(|(_, w)| w.ready) {
+                let text =
+                    format!("{MOST_FAILED_STARTS} workers in a row ended before they were ready");
+                let cause = cause.unwrap_or_else(|| Error::new(ErrorKind::Died, death.to_string()));
+                return Err(Error::new(ErrorKind::Broken, text).caused_by(&cause));
+            }
+        }
+        self.refill()
+    }
+
+    /// Settles what a worker was given that has ended and has said what it had to say.
+    fn settle(&mut self, seat: usize, worker: Seat, death: &Death) {
         // ORDERING: pairs with the Release stores in `worker::run`.
-        let claimed = self.claims.word(seat).load(Ordering::Acquire);
+        let claimed = self.claims.word(worker::claim_of(seat)).load(Ordering::Acquire);
+        let next = worker.assigned.front().map(|assigned| assigned.ticket);
         for assigned in worker.assigned.into_iter().rev() {
-            let Assigned { ticket, job, task, moved } = assigned;
-            if ticket == claimed || moved {
+            let Assigned { ticket, job, mut task, moved } = assigned;
+            let ran = ticket == claimed || moved;
+            if Some(ticket) == next {
+                task.deaths += 1;
+            }
+            if ran || task.deaths >= MOST_DEATHS {
                 let (index, death) = (task.index, death.clone());
-                let result = Err(TaskError::WorkerDied { index, worker: seat, death });
-                job.resolve(Outcome { index, result });
+                let ended_by_pool = worker.ended_by_pool.clone();
+                let died = TaskError::WorkerDied { index, worker: seat, death, ended_by_pool };
+                job.resolve(Outcome { index, result: Err(died) });
             } else {
                 self.put_back(job, task);
             }
         }
-        if !worker.ready {
-            self.failed_starts += 1;
-            if self.failed_starts >= MOST_FAILED_STARTS {
-                let text =
-                    format!("{MOST_FAILED_STARTS} workers in a row ended before they were ready");
-                return Err(why(text, ended, &death));
-            }
-        }
-        self.refill()
     }
 
     fn put_back(&mut self, job: Arc<Job>, task: Task) {
@@ -312,12 +377,16 @@ impl Dispatcher {
             if self.seats[seat].is_some() || self.refused.is_some() {
                 continue;
             }
-            if let Err(error) = self.fill(seat) {
-                tracing::warn!(%error, seat, "a worker cannot be started for now");
-                self.refused = Some(Deadline::after(START_AGAIN));
-                self.failed_starts += 1;
-                if self.failed_starts >= MOST_FAILED_STARTS && self.occupied().next().is_none() {
-                    return Err(error);
+            match self.fill(seat) {
+                Ok(()) => self.refusals = 0,
+                Err(error) => {
+                    tracing::warn!(%error, seat, "a worker cannot be started for now");
+                    let pause = START_AGAIN * 2u32.saturating_pow(self.refusals);
+                    self.refused = Some(Deadline::after(pause.min(START_AGAIN_MOST)));
+                    self.refusals += 1;
+                    if self.refusals >= MOST_REFUSALS && self.occupied().next().is_none() {
+                        return Err(error);
+                    }
                 }
             }
         }
@@ -326,18 +395,24 @@ impl Dispatcher {
 
     /// Starts a worker for an empty seat.
     fn fill(&mut self, seat: usize) -> Result<()> {
-        self.claims.word(seat).store(0, Ordering::Relaxed);
+        self.claims.word(worker::claim_of(seat)).store(0, Ordering::Relaxed);
         let (courier, theirs) = Courier::pair()?;
         let claims = Handle(fd::duplicate(&self.claims)?);
         self.started += 1;
         let name = format!("{}-{}", self.worker_name, self.started);
-        let process =
-            self.context.process().name(name).spawn(worker::run, (theirs, claims, seat))?;
+        let process = self.context.process().name(name).signal_mask(self.signal_mask);
+        let process = process.spawn(worker::run, (theirs, claims, seat))?;
         let mut inbox = lock(&self.shared.inbox);
         inbox.pids.resize(self.seats.len(), None);
         inbox.pids[seat] = Some(process.pid());
-        self.seats[seat] =
-            Some(Seat { process, courier, ready: false, silent: false, assigned: VecDeque::new() });
+        self.seats[seat] = Some(Seat {
+            process,
+            courier,
+            ready: false,
+            silent: false,
+            ended_by_pool: None,
+            assigned: VecDeque::new(),
+        });
         Ok(())
     }
 
@@ -380,7 +455,7 @@ impl Dispatcher {
             match worker.courier.try_send(&message) {
                 Ok(true) => return Ok(Some(moved)),
                 // Its socket is full, which it is not while it is idle: something else writes into it.
-                Ok(false) => worker.give_up(),
+                Ok(false) => worker.give_up("its socket is full while it is idle"),
                 // It has just died, and is buried when the system says so.
                 Err(error) if error.kind() == ErrorKind::Closed => {}
                 Err(error) => return Err(error),
@@ -420,14 +495,23 @@ impl Dispatcher {
             inbox.broken = Some(error.clone());
             self.jobs.extend(inbox.jobs.drain(..));
         }
-        let mut assigned = Vec::new();
         for worker in self.seats.iter_mut().flatten() {
-            worker.give_up();
-            assigned.extend(worker.assigned.drain(..));
+            worker.give_up("the pool is out of order");
         }
-        for Assigned { job, task, .. } in assigned.into_iter().rev() {
-            self.put_back(job, task);
+        let deadline = Deadline::after(GRACE);
+        for seat in 0..self.seats.len() {
+            let Some(worker) = &self.seats[seat] else { continue };
+            // Killed: it ends at once, and then what it ran is known.
+            drop(worker.process.join_timeout(deadline.remaining().unwrap_or_default()));
+            self.listen(seat);
+            if let Some(worker) = self.seats[seat].take() {
+                let status = worker.process.exit_status().ok().flatten();
+                let status = status.unwrap_or(ExitStatus::Unknown);
+                let (name, pid) = (worker.process.name().into(), worker.process.pid());
+                self.settle(seat, worker, &Death { name, pid, status });
+            }
         }
+        lock(&self.shared.inbox).pids.clear();
         for job in &self.jobs {
             job.refuse(error);
         }
@@ -456,6 +540,10 @@ impl Dispatcher {
 impl Seat {
     /// Resolves the task that a worker has answered.
     fn settle(&mut self, ticket: Ticket, answer: Answer) {
+        if matches!(answer, Answer::Skipped) {
+            self.assigned.retain(|assigned| assigned.ticket > ticket);
+            return;
+        }
         // Workers answer in order; a task that was settled otherwise is not there any more.
         let Some(at) = self.assigned.iter().position(|assigned| assigned.ticket == ticket) else {
             return;
@@ -467,13 +555,15 @@ impl Seat {
             Answer::Panicked(panic) => Err(TaskError::Panicked { index, panic }),
             Answer::NotCalled(error) => Err(TaskError::NotCalled { index, error }),
             Answer::Unsendable(error) => Err(TaskError::Value { index, error }),
+            Answer::Skipped => return,
         };
         job.resolve(Outcome { index, result });
     }
 
     /// Ends a worker that can answer no more; it is buried when it has ended.
-    fn give_up(&mut self) {
+    fn give_up(&mut self, reason: &str) {
         self.silent = true;
+        self.ended_by_pool = Some(reason.to_owned());
         // Already ending, or not ours to signal because it became another user's.
         drop(self.process.kill());
     }
@@ -483,14 +573,4 @@ impl Seat {
             self.settle(ticket, Answer::Unsendable(error));
         }
     }
-}
-
-/// Why a worker was never ready.
-fn why(text: String, ended: Result<Result<()>, JoinError>, death: &Death) -> Error {
-    let cause = match ended {
-        Ok(Ok(())) => Error::new(ErrorKind::Died, death.to_string()),
-        Ok(Err(error)) => error,
-        Err(error) => error.into(),
-    };
-    Error::new(ErrorKind::Broken, text).caused_by(&cause)
 }

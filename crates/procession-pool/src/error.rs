@@ -19,7 +19,8 @@ pub enum TaskError {
         /// What the panic said, and where.
         panic: Panic,
     },
-    /// The worker died while it ran this task: killed by a signal (its own fault or somebody's), or by an exit.
+    /// The worker died while it ran this task: killed by a signal (its own fault or somebody's), or by an exit. Or several
+    /// workers died one after the other that were about to begin it: they had no memory for its argument, say.
     ///
     /// The function may have had any part of its effects.
     WorkerDied {
@@ -29,6 +30,8 @@ pub enum TaskError {
         worker: usize,
         /// Which process it was, and how it ended.
         death: Death,
+        /// Why the pool itself ended it, when it was not somebody else: it had closed its socket, say.
+        ended_by_pool: Option<String>,
     },
     /// The function was not called: its argument could not be encoded or decoded.
     NotCalled {
@@ -79,7 +82,12 @@ impl fmt::Display for TaskError {
         write!(f, "task {}: ", self.index())?;
         match self {
             Self::Panicked { panic, .. } => panic.fmt(f),
-            Self::WorkerDied { death, .. } => write!(f, "{death} while it ran the task"),
+            Self::WorkerDied { death, ended_by_pool: None, .. } => {
+                write!(f, "{death} while it ran the task")
+            }
+            Self::WorkerDied { death, ended_by_pool: Some(reason), .. } => {
+                write!(f, "the pool ended {} (pid {}): {reason}", death.name, death.pid)
+            }
             Self::NotCalled { error, .. } => write!(f, "the function was not called: {error}"),
             Self::Value { error, .. } => write!(f, "the return value is lost: {error}"),
             Self::PoolBroken { error, .. } => write!(f, "the pool is out of order: {error}"),

@@ -18,6 +18,14 @@ pub(crate) struct Task {
     /// Its place in the input.
     pub(crate) index: usize,
     pub(crate) argument: Message,
+    /// How many workers have died that were about to begin it.
+    pub(crate) deaths: u8,
+}
+
+impl Task {
+    pub(crate) fn new(index: usize, argument: Message) -> Self {
+        Self { index, argument, deaths: 0 }
+    }
 }
 
 /// What became of a task: the encoded value, or why there is none.
@@ -30,15 +38,17 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) function: FunctionRef,
-    /// How many tasks a worker gets at once; adapts when absent.
-    chunk: Option<NonZeroUsize>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// How many tasks a worker gets at once; adapts when absent.
+    chunk: Option<NonZeroUsize>,
     waiting: VecDeque<Task>,
+    /// How long their arguments are.
+    waiting_bytes: usize,
     outcomes: VecDeque<Outcome>,
     /// Nobody wants the outcomes any more.
     abandoned: bool,
@@ -50,8 +60,23 @@ struct State {
 const MOST_AT_ONCE: usize = 64;
 
 impl Job {
-    pub(crate) fn new(function: FunctionRef, chunk: Option<NonZeroUsize>) -> Self {
-        Self { function, chunk, state: Mutex::default(), changed: Condvar::new() }
+    pub(crate) fn new(function: FunctionRef) -> Self {
+        Self { function, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Says how many tasks a worker gets at once.
+    pub(crate) fn set_chunk(&self, chunk: NonZeroUsize) {
+        lock(&self.state).chunk = Some(chunk);
+    }
+
+    /// How many bytes of arguments wait for a worker.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        lock(&self.state).waiting_bytes
+    }
+
+    /// Whether an outcome can be fetched at once.
+    pub(crate) fn has_outcome(&self) -> bool {
+        !lock(&self.state).outcomes.is_empty()
     }
 
     /// Adds a task.
@@ -59,7 +84,10 @@ impl Job {
         let mut state = lock(&self.state);
         match state.refused.clone() {
             Some(error) => state.outcomes.push_back(refused(task, error)),
-            None => state.waiting.push_back(task),
+            None => {
+                state.waiting_bytes += task.argument.bytes().len();
+                state.waiting.push_back(task);
+            }
         }
     }
 
@@ -67,6 +95,7 @@ impl Job {
     pub(crate) fn refuse(&self, error: &Error) {
         let mut state = lock(&self.state);
         let waiting = std::mem::take(&mut state.waiting);
+        state.waiting_bytes = 0;
         state.outcomes.extend(waiting.into_iter().map(|task| refused(task, error.clone())));
         state.refused = Some(error.clone());
         self.changed.notify_all();
@@ -76,6 +105,7 @@ impl Job {
     pub(crate) fn put_back(&self, task: Task) {
         let mut state = lock(&self.state);
         if !state.abandoned {
+            state.waiting_bytes += task.argument.bytes().len();
             state.waiting.push_front(task);
         }
     }
@@ -87,7 +117,7 @@ impl Job {
     pub(crate) fn take(&self, workers: usize, most_bytes: usize) -> Vec<Task> {
         let mut state = lock(&self.state);
         let share = (state.waiting.len() / (2 * workers)).clamp(1, MOST_AT_ONCE);
-        let count = self.chunk.map_or(share, NonZeroUsize::get);
+        let count = state.chunk.map_or(share, NonZeroUsize::get);
         let mut taken = Vec::new();
         let mut bytes = 0;
         while taken.len() < count && (taken.is_empty() || bytes < most_bytes) {
@@ -102,6 +132,7 @@ impl Job {
                 break;
             }
         }
+        state.waiting_bytes -= bytes;
         taken
     }
 

@@ -1,12 +1,13 @@
 //! The pool's face.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use procession_core::{Message, Result};
-use procession_process::Target;
+use procession_core::{Error, ErrorKind, Message, Result};
 use procession_process::trampoline::FunctionRef;
+use procession_process::{Target, panic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,8 +25,11 @@ use crate::stream::{Imap, ImapUnordered, Stream};
 ///
 /// # Drop, kill, fork
 ///
-/// Dropping the pool ends its workers; nothing can be under way then. The workers end with the process that the pool is
-/// in, also when that is killed by `SIGKILL`. A forked child cannot use the pool.
+/// Dropping the pool ends its workers. Calls have returned by then, but tasks of a `map` that failed or a stream that was
+/// dropped may still be running: those are killed in the middle. The workers end with the process that the pool is in, also
+/// when that is killed by `SIGKILL`. A forked child cannot use the pool; dropping it there does nothing.
+///
+/// A terminal's Ctrl-C reaches the workers as it reaches this process: they are in its process group.
 ///
 /// # Source
 ///
@@ -44,6 +48,8 @@ use crate::stream::{Imap, ImapUnordered, Stream};
 pub struct Pool {
     shared: Arc<Shared>,
     workers: usize,
+    /// The process that the dispatcher is a thread of.
+    owner: u32,
     dispatcher: Option<JoinHandle<()>>,
 }
 
@@ -67,7 +73,7 @@ impl Pool {
         workers: usize,
         dispatcher: JoinHandle<()>,
     ) -> Self {
-        Self { shared, workers, dispatcher: Some(dispatcher) }
+        Self { shared, workers, owner: procession_sys::process::id(), dispatcher: Some(dispatcher) }
     }
 
     /// How many workers the pool has.
@@ -109,8 +115,8 @@ impl Pool {
         let argument = Message::encode(&args).map_err(not_called)?;
         // The handles in the arguments exist once: the message holds them now.
         drop(args);
-        let job = Arc::new(Job::new(function, None));
-        job.submit(Task { index: 0, argument });
+        let job = Arc::new(Job::new(function));
+        job.submit(Task::new(0, argument));
         self.shared.begin(Arc::clone(&job));
         self.shared.ring();
         decode(job.next_outcome())
@@ -119,7 +125,7 @@ impl Pool {
     /// Calls `function` with each item, and returns the values in the order of the items.
     ///
     /// The items are taken from `items` as workers come to need them, not all at once. The first task that fails ends the
-    /// call: tasks that were not started never are, and the values so far are dropped. [`try_map`](Self::try_map) goes on
+    /// call: tasks that were not started are not, but for what a worker begins at that moment; the values so far are dropped. [`try_map`](Self::try_map) goes on
     /// instead.
     ///
     /// # Errors
@@ -279,7 +285,12 @@ fn store<T>(slots: &mut Vec<Option<T>>, index: usize, value: T) {
 /// The value of an outcome.
 pub(crate) fn decode<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
     let Outcome { index, result } = outcome;
-    result?.decode().map_err(|error| TaskError::Value { index, error })
+    let failed = |error| TaskError::Value { index, error };
+    // A panic of the value's `Deserialize` is that task's, and must not lose its place.
+    let decoded = panic::catch(AssertUnwindSafe(|| result.map(Message::decode)));
+    decoded
+        .map_err(|panic| failed(Error::new(ErrorKind::Panicked, panic.to_string())))??
+        .map_err(failed)
 }
 
 impl fmt::Debug for Pool {
@@ -290,6 +301,11 @@ impl fmt::Debug for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if self.owner != procession_sys::process::id() {
+            // The thread is not here, and the bell is its process's.
+            self.dispatcher = None;
+            return;
+        }
         self.shared.close();
         if let Some(dispatcher) = self.dispatcher.take()
             && dispatcher.join().is_err()

@@ -2,7 +2,8 @@
 //!
 //! To a worker goes an assignment: `length u32 | head | arguments`, the head naming the function and, for each task, its
 //! ticket and how many bytes and descriptors of the rest are its argument. From a worker comes, for each task as soon as
-//! it is done, `ticket u64 | kind u8 | value or error`; and once, first of all, the ticket 0: the worker is ready.
+//! it is done, `ticket u64 | kind u8 | value or error`; and once, first of all, the ticket 0: the worker is ready. One answer
+//! stands for several tasks: that all up to this ticket were skipped, as nobody wants them any more.
 
 use procession_core::{Error, ErrorKind, Message, Result};
 use procession_process::Panic;
@@ -72,8 +73,14 @@ pub(crate) fn read_assignment(
     }
     let mut at = bytes.len() - arguments.len();
     let mut handles = handles.into_iter();
+    let mut bytes = bytes;
+    let only = head.tasks.len() == 1;
     let tasks = head.tasks.into_iter().map(move |task| {
-        let argument = bytes[at..at + task.bytes].to_vec();
+        // A single argument may be large, and is not copied again.
+        let argument = match only {
+            true => std::mem::take(&mut bytes).split_off(at),
+            false => bytes[at..at + task.bytes].to_vec(),
+        };
         at += task.bytes;
         let handles = handles.by_ref().take(task.handles).collect();
         (task.ticket, Message::from_parts(argument, handles))
@@ -89,6 +96,8 @@ pub(crate) enum Answer {
     Panicked(Panic),
     NotCalled(Error),
     Unsendable(Error),
+    /// This task and the ones before it that have no answer.
+    Skipped,
 }
 
 const READY: Ticket = 0;
@@ -97,6 +106,7 @@ const VALUE: u8 = 0;
 const PANICKED: u8 = 1;
 const NOT_CALLED: u8 = 2;
 const UNSENDABLE: u8 = 3;
+const SKIPPED: u8 = 4;
 
 fn answer_head(ticket: Ticket, kind: u8) -> Vec<u8> {
     let mut head = ticket.to_le_bytes().to_vec();
@@ -130,28 +140,33 @@ pub(crate) fn unsendable(ticket: Ticket, error: &Error) -> Result<Message> {
     Message::encode_behind(answer_head(ticket, UNSENDABLE), error)
 }
 
+/// The answer to all tasks up to this one that have none.
+pub(crate) fn skipped(ticket: Ticket) -> Message {
+    Message::from_parts(answer_head(ticket, SKIPPED), Vec::new())
+}
+
 /// What a worker said: about which task, and what; `None` when it is ready.
-pub(crate) fn read_answer(message: Message) -> Result<Option<(Ticket, Answer)>> {
-    let (mut bytes, handles) = message.into_parts();
-    let head = bytes.first_chunk::<HEAD>().ok_or_else(broken)?;
+pub(crate) fn read_answer(mut message: Message) -> Result<Option<(Ticket, Answer)>> {
+    let head = message.bytes().first_chunk::<HEAD>().ok_or_else(broken)?;
     let (ticket, kind) = head.split_last_chunk::<1>().ok_or_else(broken)?;
     let ticket = Ticket::from_le_bytes(ticket.try_into().map_err(|_never| broken())?);
     let kind = kind[0];
     if ticket == READY {
         return Ok(None);
     }
-    let error = |bytes: &[u8]| Message::decode_parts::<Error>(&bytes[HEAD..], Vec::new());
-    let answer = match kind {
-        VALUE => {
-            bytes.drain(..HEAD);
-            Answer::Value(Message::from_parts(bytes, handles))
-        }
-        PANICKED => Answer::Panicked(Message::decode_parts(&bytes[HEAD..], Vec::new())?),
-        NOT_CALLED => Answer::NotCalled(error(&bytes)?),
-        UNSENDABLE => Answer::Unsendable(error(&bytes)?),
-        _ => return Err(broken()),
-    };
-    Ok(Some((ticket, answer)))
+    // The content may be large, and from a worker that has lost its mind: it stays where it is.
+    message.advance(HEAD);
+    Ok(Some((
+        ticket,
+        match kind {
+            VALUE => Answer::Value(message),
+            PANICKED => Answer::Panicked(message.decode()?),
+            NOT_CALLED => Answer::NotCalled(message.decode()?),
+            UNSENDABLE => Answer::Unsendable(message.decode()?),
+            SKIPPED => Answer::Skipped,
+            _ => return Err(broken()),
+        },
+    )))
 }
 
 fn broken() -> Error {
@@ -167,9 +182,9 @@ mod tests {
         let function = FunctionRef::of(|x: u8| x).unwrap();
         let (one, _other) = procession_sys::socket::stream_pair().unwrap();
         let mut tasks = [
-            Task { index: 0, argument: Message::from_parts(vec![1, 2], Vec::new()) },
-            Task { index: 1, argument: Message::from_parts(Vec::new(), vec![one]) },
-            Task { index: 2, argument: Message::from_parts(vec![3], Vec::new()) },
+            Task::new(0, Message::from_parts(vec![1, 2], Vec::new())),
+            Task::new(1, Message::from_parts(Vec::new(), vec![one])),
+            Task::new(2, Message::from_parts(vec![3], Vec::new())),
         ];
         let made = assignment(function, 7, &mut tasks).unwrap();
         assert_eq!(tasks[1].argument.handles().len(), 0, "they have moved");
@@ -184,7 +199,7 @@ mod tests {
     fn truncated_assignments_are_refused() {
         let function = FunctionRef::of(|x: u8| x).unwrap();
         let argument = Message::from_parts(vec![1, 2, 3], Vec::new());
-        let mut tasks = [Task { index: 0, argument }];
+        let mut tasks = [Task::new(0, argument)];
         let whole = assignment(function, 1, &mut tasks).unwrap().into_parts().0;
         for len in 0..whole.len() {
             let cut = Message::from_parts(whole[..len].to_vec(), Vec::new());

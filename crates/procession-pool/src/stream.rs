@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use procession_core::{Error, Message, Result};
 use procession_process::trampoline::FunctionRef;
@@ -19,6 +20,12 @@ use crate::pool::decode;
 /// How many items per worker are under way when nobody says how many.
 const WINDOW: usize = 4;
 
+/// How many bytes of arguments may wait for a worker before no further item is taken.
+const MOST_WAITING_BYTES: usize = 16 << 20;
+
+/// How long taking items may hold up a result that is there.
+const SLOW_INPUT: Duration = Duration::from_micros(200);
+
 /// The common part: gives each result with the place of its item, as they come.
 pub(crate) struct Stream<'pool, R, I> {
     shared: &'pool Shared,
@@ -30,7 +37,10 @@ pub(crate) struct Stream<'pool, R, I> {
     next: usize,
     /// How many items have been put in and their results not been taken out.
     under_way: usize,
-    window: usize,
+    workers: usize,
+    /// How many may be, when somebody has said so.
+    window: Option<usize>,
+    chunk: Option<usize>,
     returns: PhantomData<fn() -> R>,
 }
 
@@ -43,68 +53,100 @@ impl<'pool, R, I> Stream<'pool, R, I> {
     ) -> Self {
         Self {
             shared,
-            job: function.map(|function| Arc::new(Job::new(function, None))).map_err(Some),
+            job: function.map(|function| Arc::new(Job::new(function))).map_err(Some),
             begun: false,
             items: Some(items),
             next: 0,
             under_way: 0,
-            window: WINDOW * workers,
+            workers,
+            window: None,
+            chunk: None,
             returns: PhantomData,
         }
     }
 
     pub(crate) fn set_window(&mut self, window: usize) {
-        self.window = window;
+        self.window = Some(window);
     }
 
     fn set_chunk(&mut self, chunk: NonZeroUsize) {
-        debug_assert!(!self.begun, "options are set before the first result is asked for");
+        self.chunk = Some(chunk.get());
         if let Ok(job) = &self.job {
-            self.job = Ok(Arc::new(Job::new(job.function, Some(chunk))));
-            self.window = self.window.max(chunk.get().saturating_mul(2));
+            job.set_chunk(chunk);
         }
     }
 
+    fn window(&self) -> usize {
+        let for_chunks = self.chunk.map_or(0, |chunk| chunk.saturating_mul(2 * self.workers));
+        self.window.unwrap_or((WINDOW * self.workers).max(for_chunks))
+    }
+
     /// Puts items in while there is room; returns the result of an item that cannot be.
-    fn feed<T>(&mut self, job: &Arc<Job>) -> Option<(usize, TaskError)>
+    ///
+    /// `kept` results have been taken out and count as under way all the same.
+    fn feed<T>(&mut self, job: &Arc<Job>, kept: usize) -> Option<(usize, TaskError)>
     where
         T: Serialize,
         I: Iterator<Item = T>,
     {
+        let window = self.window();
+        let room = |this: &Self| window.saturating_sub(this.under_way + kept);
         // Many at a time: a quarter of the window is let run empty first.
-        if self.under_way > self.window - self.window / 4 {
+        if room(self) < (window / 4).max(1) {
             return None;
-        }
-        let mut refused = None;
-        let before = self.next;
-        while self.under_way < self.window
-            && let Some(items) = &mut self.items
-        {
-            let Some(item) = items.next() else {
-                self.items = None;
-                break;
-            };
-            let index = self.next;
-            self.next += 1;
-            match Message::encode(&(item,)) {
-                Ok(argument) => {
-                    job.submit(Task { index, argument });
-                    self.under_way += 1;
-                }
-                Err(error) => {
-                    refused = Some((index, TaskError::NotCalled { index, error }));
-                    break;
-                }
-            }
         }
         if !self.begun {
             self.begun = true;
             self.shared.begin(Arc::clone(job));
         }
-        if self.next > before {
-            self.shared.ring();
+        let start = Instant::now();
+        while room(self) > 0 && (self.under_way == 0 || job.waiting_bytes() < MOST_WAITING_BYTES) {
+            let item = self.items.as_mut()?.next();
+            let Some(item) = item else {
+                self.items = None;
+                return None;
+            };
+            let encoded = Message::encode(&(item,));
+            let index = self.next;
+            self.next += 1;
+            match encoded {
+                Ok(argument) => {
+                    job.submit(Task::new(index, argument));
+                    self.under_way += 1;
+                    self.shared.ring();
+                }
+                Err(error) => return Some((index, TaskError::NotCalled { index, error })),
+            }
+            // An input that is slow does not hold up what has been done.
+            if start.elapsed() > SLOW_INPUT && job.has_outcome() {
+                return None;
+            }
         }
-        refused
+        None
+    }
+
+    fn advance<T>(&mut self, kept: usize) -> Option<(usize, Result<R, TaskError>)>
+    where
+        T: Serialize,
+        R: DeserializeOwned,
+        I: Iterator<Item = T>,
+    {
+        let job = match &mut self.job {
+            Ok(job) => Arc::clone(job),
+            Err(error) => {
+                let error = error.take()?;
+                return Some((0, Err(TaskError::NotCalled { index: 0, error })));
+            }
+        };
+        if let Some((index, error)) = self.feed(&job, kept) {
+            return Some((index, Err(error)));
+        }
+        if self.under_way == 0 {
+            return None;
+        }
+        let outcome: Outcome = job.next_outcome();
+        self.under_way -= 1;
+        Some((outcome.index, decode(outcome)))
     }
 }
 
@@ -117,22 +159,7 @@ where
     type Item = (usize, Result<R, TaskError>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let job = match &mut self.job {
-            Ok(job) => Arc::clone(job),
-            Err(error) => {
-                let error = error.take()?;
-                return Some((0, Err(TaskError::NotCalled { index: 0, error })));
-            }
-        };
-        if let Some((index, error)) = self.feed(&job) {
-            return Some((index, Err(error)));
-        }
-        if self.under_way == 0 {
-            return None;
-        }
-        let outcome: Outcome = job.next_outcome();
-        self.under_way -= 1;
-        Some((outcome.index, decode(outcome)))
+        self.advance(0)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -145,7 +172,7 @@ where
 impl<R, I> Drop for Stream<'_, R, I> {
     fn drop(&mut self) {
         if let Ok(job) = &self.job {
-            job.abandon();
+            self.shared.abandon(job);
         }
     }
 }
@@ -154,7 +181,8 @@ impl<R, I> Drop for Stream<'_, R, I> {
 macro_rules! options {
     () => {
         /// How many items may be under way at most: waiting for a worker, running, or done and not fetched. Without this,
-        /// four for each worker.
+        /// four for each worker, or two chunks. An input that waits for earlier results needs a window that it can fill:
+        /// with a window of one, each item is taken when the result before it has been fetched.
         pub fn window(mut self, items: NonZeroUsize) -> Self {
             self.stream.set_window(items.get());
             self
@@ -201,10 +229,7 @@ where
                 return Some(result);
             }
             // What came early counts as under way: one slow task must not make the others pile up behind it.
-            self.stream.under_way += self.early.len();
-            let came = self.stream.next();
-            self.stream.under_way -= self.early.len();
-            let (index, result) = came?;
+            let (index, result) = self.stream.advance(self.early.len())?;
             self.early.insert(index, result);
         }
     }
@@ -249,11 +274,11 @@ where
 
 impl<R, I> fmt::Debug for Stream<'_, R, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { next, under_way, window, .. } = self;
+        let Self { next, under_way, .. } = self;
         f.debug_struct("Stream")
             .field("taken", next)
             .field("under_way", under_way)
-            .field("window", window)
+            .field("window", &self.window())
             .finish_non_exhaustive()
     }
 }

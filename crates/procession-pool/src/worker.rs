@@ -1,7 +1,7 @@
 //! A worker: takes assignments, runs their tasks one after the other, answers each as soon as it is done.
 //!
-//! Before a worker looks at a task it writes the task's ticket into its seat's word of the shared claims, and clears the
-//! word after the answer has gone. So whenever it is killed, the pool knows which task it was running: the one in the
+//! Each seat has two words in the shared page. Before a worker looks at a task it writes the task's ticket into the first, its claim, and clears it
+//! after the answer has gone. So whenever it is killed, the pool knows which task it was running: the one in the
 //! word, unless its answer has arrived. Tasks that have neither are as good as never assigned.
 
 use std::os::fd::OwnedFd;
@@ -16,6 +16,16 @@ use procession_sys::prim::Ordering;
 
 use crate::protocol::{self, Ticket};
 
+/// The word that names the task which the worker in this seat runs.
+pub(crate) fn claim_of(seat: usize) -> usize {
+    2 * seat
+}
+
+/// The word that names the last task which the worker in this seat need not run, if it has not.
+pub(crate) fn unwanted_of(seat: usize) -> usize {
+    2 * seat + 1
+}
+
 /// What a worker process runs; returns when the pool has gone away.
 pub(crate) fn run(courier: Courier, claims: Handle<OwnedFd>, seat: usize) -> Result<()> {
     let claims = Arc::new(SharedWords::open(claims.into_inner())?);
@@ -24,16 +34,22 @@ pub(crate) fn run(courier: Courier, claims: Handle<OwnedFd>, seat: usize) -> Res
     {
         let (courier, claims) = (Arc::clone(&courier), Arc::clone(&claims));
         panic::set_last_words(move |panic| {
-            let ticket = claims.word(seat).load(Ordering::Relaxed);
+            let ticket = claims.word(claim_of(seat)).load(Ordering::Relaxed);
             let answer = protocol::answer(ticket, Err(panic.clone()));
             // When it does not go, the pool sees the death of this process, which is next.
             drop(answer.and_then(|answer| courier.send(&answer)));
         });
     }
-    let claim = claims.word(seat);
+    let (claim, unwanted) = (claims.word(claim_of(seat)), claims.word(unwanted_of(seat)));
     while let Some(assignment) = courier.recv()? {
         let (function, tasks) = protocol::read_assignment(assignment)?;
+        let mut skipped = None;
         for (ticket, argument) in tasks {
+            // ORDERING: Relaxed. A task that is skipped late is run for nothing, and nothing else hangs on it.
+            if ticket <= unwanted.load(Ordering::Relaxed) {
+                skipped = Some(ticket);
+                continue;
+            }
             // ORDERING: pairs with the Acquire load in `Seat::claimed`, which happens after this process has died.
             claim.store(ticket, Ordering::Release);
             let heard = run_task(&courier, function, ticket, argument)?;
@@ -41,6 +57,9 @@ pub(crate) fn run(courier: Courier, claims: Handle<OwnedFd>, seat: usize) -> Res
             if !heard {
                 return Ok(());
             }
+        }
+        if let Some(ticket) = skipped {
+            courier.send(&protocol::skipped(ticket))?;
         }
     }
     Ok(())

@@ -40,6 +40,7 @@ use crate::trampoline::FunctionRef;
 pub struct Builder {
     name: Option<String>,
     start_method: Option<StartMethod>,
+    signal_mask: Option<u64>,
 }
 
 impl Builder {
@@ -53,6 +54,13 @@ impl Builder {
     /// Says how the process is started; without this, by the [default method](crate::start_method).
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = Some(method);
+        self
+    }
+
+    /// Says which signals the process's main thread blocks: signal `n` is bit `n - 1`. Without this, those that the calling
+    /// thread blocks.
+    pub fn signal_mask(mut self, bits: u64) -> Self {
+        self.signal_mask = Some(bits);
         self
     }
 
@@ -88,7 +96,10 @@ impl Builder {
             path,
             parent: current.as_parent(),
             start_method: start_method(),
-            signal_mask: signal::thread_mask()?.bits(),
+            signal_mask: match self.signal_mask {
+                Some(bits) => bits,
+                None => signal::thread_mask()?.bits(),
+            },
             lifeline: Handle(lifeline::for_child()?),
             output: None,
         };

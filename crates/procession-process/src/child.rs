@@ -20,9 +20,20 @@ use crate::trampoline::Reply;
 /// What a process exits with whose function panicked or was not called, as in Python.
 pub(crate) const FAILED: i32 = 1;
 
-/// Runs the function that this process was started for, and ends the process; returns if it was not started by us.
-pub(crate) fn run_if_started_as_one() {
-    let Ok(bootstrap) = spawn::take_bootstrap() else { return };
+/// Ends a process that was started to play a part and has lost what tells it which: the program must not run in its place.
+pub(crate) fn lost(error: &dyn std::fmt::Display) -> ! {
+    use std::io::Write;
+    // Nobody else can be told.
+    drop(writeln!(
+        std::io::stderr(),
+        "a process that `procession` started cannot go on: {error}; was descriptor 3 closed before `init()`?"
+    ));
+    exit(FAILED)
+}
+
+/// Runs the function that this process was started for, and ends the process.
+pub(crate) fn run_as_child() -> ! {
+    let bootstrap = spawn::take_bootstrap().unwrap_or_else(|error| lost(&error));
     run_and_exit(Courier::from(bootstrap))
 }
 

@@ -37,11 +37,11 @@ impl Role {
         Self::ALL.into_iter().find(|role| word == role.word())
     }
 
-    /// Plays the role, and ends the process; returns if it was not started by us.
-    fn play(self, harness: bool) {
+    /// Plays the role, and ends the process.
+    fn play(self, harness: bool) -> ! {
         match self {
-            Self::Child => child::run_if_started_as_one(),
-            Self::ForkServer => server::run_if_started_as_one(harness),
+            Self::Child => child::run_as_child(),
+            Self::ForkServer => server::run_as_server(harness),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
-use std::panic::{self, PanicHookInfo, UnwindSafe};
+use std::mem::ManuallyDrop;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo, UnwindSafe};
 
 use procession_sys::prim::{Mutex, OnceLock, lock};
 
@@ -37,9 +38,12 @@ pub fn catch<T>(f: impl FnOnce() -> T + UnwindSafe) -> Result<T, Panic> {
     let caught = CAUGHT.replace(outer);
     result.map_err(|payload| {
         let noted = caught.and_then(|caught| caught.last);
+        let message = message_of(payload.as_ref());
+        // A payload may panic when it is dropped, and what it panics with may do so again: that one is left alone.
+        drop(panic::catch_unwind(AssertUnwindSafe(|| drop(payload))).map_err(ManuallyDrop::new));
         noted.unwrap_or_else(|| Panic {
             // Raised without the hook: by `resume_unwind`.
-            message: message_of(payload.as_ref()),
+            message,
             location: "an unknown place".into(),
             backtrace: String::new(),
         })
@@ -122,6 +126,20 @@ mod tests {
             panic!("after {}", inner.message)
         });
         assert_eq!(outer.map(drop).unwrap_err().message, "after inner");
+    }
+
+    #[test]
+    fn payloads_that_panic_when_dropped_are_caught() {
+        struct Bomb(u8);
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                if self.0 > 0 {
+                    panic::panic_any(Bomb(self.0 - 1));
+                }
+            }
+        }
+        let panic = catch(|| panic::panic_any(Bomb(2))).unwrap_err();
+        assert_eq!(panic.message, "a panic whose payload is no text");
     }
 
     #[test]

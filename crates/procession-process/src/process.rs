@@ -27,8 +27,11 @@ use crate::target::Target;
 ///
 /// # Drop, kill, fork
 ///
-/// Dropping the handle detaches: the process goes on, nobody learns its result, and it is reaped when it ends. It ends
-/// with this process at the latest, also when this one is killed by `SIGKILL`.
+/// Dropping the handle detaches: the process goes on, nobody learns its result, and it is reaped when it ends.
+///
+/// **A process ends with this one at the latest**, whether this one returns from `main`, exits, or is killed by `SIGKILL`:
+/// the system kills it. So `join` what must not be cut short. A process that closes descriptors that are not its own (all
+/// above 2, say) loses that tie, and its way to answer.
 ///
 /// A process that a forked child of this one inherits is not that child's: it can signal it, and not wait for it.
 ///
@@ -393,8 +396,9 @@ impl Child {
                 let Answer::Value(message) = std::mem::replace(answer, Answer::Taken) else {
                     unreachable!("matched above")
                 };
-                let (bytes, handles) = message.into_parts();
-                Message::decode_parts(&bytes[1..], handles).map_err(JoinError::Value)
+                let mut message = message;
+                message.advance(1);
+                message.decode().map_err(JoinError::Value)
             }
         }
     }

@@ -13,7 +13,7 @@ use std::thread;
 use procession_sys::doorbell::Doorbell;
 use procession_sys::poll::{self, Watch};
 use procession_sys::prim::{Mutex, lock};
-use procession_sys::{Deadline, OsError, pidfd, process};
+use procession_sys::{Deadline, OsError, pidfd, process, signal};
 
 struct Reaper {
     /// The process that the thread belongs to.
@@ -48,7 +48,8 @@ fn reaper() -> Result<Arc<Reaper>, procession_core::Error> {
         arrivals: Mutex::new(Vec::new()),
     });
     let for_thread = Arc::clone(&reaper);
-    thread::Builder::new().name("procession-reap".into()).spawn(move || for_thread.run())?;
+    let thread = thread::Builder::new().name("procession-reap".into());
+    signal::while_blocked(|| thread.spawn(move || for_thread.run()))??;
     Ok(Arc::clone(current.insert(reaper)))
 }
 
@@ -58,6 +59,8 @@ impl Reaper {
         loop {
             if let Err(error) = self.turn(&mut waiting) {
                 tracing::error!(%error, "processes that were dropped are not reaped any more");
+                // The next one that is dropped starts another thread.
+                lock(&REAPER).take_if(|current| std::ptr::eq(&**current, self));
                 return;
             }
         }

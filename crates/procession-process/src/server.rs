@@ -59,11 +59,11 @@ struct Settings {
     processors: Vec<u16>,
 }
 
-/// Serves until the process that started this one is gone; returns if it was not started by us.
+/// Serves until the process that started this one is gone.
 ///
 /// In a test harness there is one more thread, which waits for this one and holds nothing.
-pub(crate) fn run_if_started_as_one(harness: bool) {
-    let Ok(bootstrap) = spawn::take_bootstrap() else { return };
+pub(crate) fn run_as_server(harness: bool) -> ! {
+    let bootstrap = spawn::take_bootstrap().unwrap_or_else(|error| child::lost(&error));
     let threads = if harness { 2 } else { 1 };
     match serve(Courier::from(bootstrap), threads) {
         Ok(Some(bootstrap)) => child::run_and_exit(bootstrap),

@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, fchmod};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::fd::name;
@@ -29,6 +29,8 @@ const F_SETSIG: i32 = 10;
 /// `pipe(2)`.
 pub fn create() -> Result<(OwnedFd, OwnedFd)> {
     let (watched, held) = call("make a lifeline", String::new, || pipe_with(PipeFlags::CLOEXEC))?;
+    // Whoever has the descriptor may open it anew, also after this process has become another user's.
+    call("make a lifeline", String::new, || fchmod(&watched, Mode::from_raw_mode(0o444)))?;
     Ok((held, watched))
 }
 
@@ -66,5 +68,17 @@ fn control(fd: BorrowedFd<'_>, command: i32, argument: i32) -> Result<()> {
             Err(fail("arm a lifeline on", name(fd), code))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_the_watched_end_may_open_it_anew() {
+        let (_held, watched) = create().unwrap();
+        let mode = rustix::fs::fstat(&watched).unwrap().st_mode;
+        assert_eq!(mode & 0o777, 0o444, "a child of another user must be able to");
     }
 }

@@ -5,9 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
-};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use super::fd::name;
 use super::{call, fail};
@@ -48,7 +46,7 @@ pub fn open(pid: u32) -> Result<OwnedFd> {
     call("open", subject, || pidfd_open(raw, PidfdFlags::empty()))
 }
 
-/// Sends `signal` to the process; tells whether there still was one.
+/// Sends `signal` to the process, or only looks when it is zero; tells whether there still was one.
 ///
 /// # Errors
 ///
@@ -60,11 +58,25 @@ pub fn open(pid: u32) -> Result<OwnedFd> {
 /// `pidfd_send_signal(2)`.
 pub fn signal(process: impl AsFd, signal: i32) -> Result<bool> {
     let process = process.as_fd();
-    let operation = "signal";
-    let Some(named) = Signal::from_named_raw(signal) else {
-        return Err(fail(operation, name(process), Errno::INVAL));
+    let send = || {
+        // SAFETY: The descriptor is open; without a description of the signal the system makes one.
+        let answer = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                process.as_raw_fd(),
+                signal,
+                std::ptr::null::<libc::siginfo_t>(),
+                0u32,
+            )
+        };
+        match answer {
+            0 => Ok(()),
+            _ => {
+                Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
+            }
+        }
     };
-    match call(operation, || name(process), || pidfd_send_signal(process, named)) {
+    match call("signal", || name(process), send) {
         Ok(()) => Ok(true),
         Err(error) if error.code() == OsCode::NO_PROCESS => Ok(false),
         Err(error) => Err(error),

@@ -196,6 +196,24 @@ pub fn thread_mask() -> Result<Mask> {
     checked(code).map(|()| Mask::from_set(&set))
 }
 
+/// Calls `f` with all signals blocked in this thread: a thread that is started meanwhile blocks them for good, so that none
+/// of the host's signals is delivered to it.
+///
+/// # Errors
+///
+/// None in practice.
+///
+/// # Source
+///
+/// `pthread_sigmask(3)`; a new thread inherits the mask of its creator (`pthreads(7)`).
+pub fn while_blocked<T>(f: impl FnOnce() -> T) -> Result<T> {
+    let before = thread_mask()?;
+    set_thread_mask(Mask::from_bits(u64::MAX))?;
+    let value = f();
+    set_thread_mask(before)?;
+    Ok(value)
+}
+
 /// Makes `mask` the set of signals that this thread blocks.
 ///
 /// # Errors
