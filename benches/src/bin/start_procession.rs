@@ -1,4 +1,4 @@
-//! Family `start`: ours, through the public face.
+//! Family `start`: ours, through the public face. The argument is the start method.
 
 use std::time::Instant;
 
@@ -20,5 +20,8 @@ fn start_one() -> Result<Instant, Box<dyn std::error::Error>> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     procession::init();
+    if let Some(method) = std::env::args().nth(1) {
+        procession::set_start_method(method.parse()?)?;
+    }
     measure_starts(start_one)
 }

@@ -60,7 +60,7 @@ impl Reaper {
             if let Err(error) = self.turn(&mut waiting) {
                 tracing::error!(%error, "processes that were dropped are not reaped any more");
                 // The next one that is dropped starts another thread.
-                lock(&REAPER).take_if(|current| std::ptr::eq(&**current, self));
+                lock(&REAPER).take_if(|current| std::ptr::eq(Arc::as_ptr(current), self));
                 return;
             }
         }
