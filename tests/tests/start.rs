@@ -217,3 +217,40 @@ fn interrupts_reach_children_and_not_the_server() {
     std::io::Read::read_to_string(&mut parent.0.stdout.take().unwrap(), &mut answer).unwrap();
     assert_eq!(answer, "was killed by SIGINT\nserver lives: true\n");
 }
+
+#[test]
+fn the_builder_says_what_a_child_does_not_inherit() {
+    let (_alone, _dog) = (lock(&ALONE), watchdog(60));
+    let look = || {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).unwrap();
+        println!("{}", std::env::current_dir().unwrap().display());
+        let variable = std::env::var("PROCESSION_TEST_VARIABLE").unwrap_or_default();
+        (line, variable, std::env::var_os("PATH").is_some(), std::env::vars_os().count())
+    };
+    each_method(|context| {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let (input, mut to_child) = std::io::pipe().unwrap();
+        to_child.write_all(b"a line\n").unwrap();
+        let described =
+            context.process().env("PROCESSION_TEST_VARIABLE", "value").env_remove("PATH");
+        let described = described.current_dir("/").stdin(input).stdout(writer);
+        let child = described.spawn(look, ()).unwrap();
+        let (line, variable, has_path, _) = child.join().unwrap();
+        assert_eq!((&*line, &*variable, has_path), ("a line\n", "value", false));
+        let mut printed = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut printed).unwrap();
+        assert!(printed.ends_with("/\n"), "{printed}");
+
+        let nowhere = procession::process::Stream::null;
+        let empty = context.process().env_clear().env("PROCESSION_TEST_VARIABLE", "only");
+        let child = empty.stdout(nowhere()).stderr(nowhere()).spawn(look, ()).unwrap();
+        assert_eq!(child.join().unwrap(), (String::new(), "only".into(), false, 1));
+
+        // It says so, wherever the method finds out.
+        let nowhere = context.process().current_dir("/nowhere at all").spawn(|| (), ());
+        let error = nowhere.map_or_else(|error| error, |child| child.join().unwrap_err().into());
+        assert_eq!(error.kind(), ErrorKind::Os, "{error:?}");
+        assert!(error.to_string().contains("/nowhere at all"), "{error:?}");
+    });
+}

@@ -46,6 +46,7 @@ impl Child {
             arguments: &[program, OsStr::new("procession-child")],
             bootstrap: theirs.as_fd(),
             mask: signal::thread_mask().unwrap(),
+            environment: &[],
             discard_output: true,
         })
         .unwrap();
@@ -54,7 +55,8 @@ impl Child {
 
     fn send(&self, request: &Request) {
         let lifeline = procession_core::lifeline::for_child().unwrap();
-        let whole = (request, Handle(lifeline), None::<Handle<OwnedFd>>);
+        let none = || None::<Handle<OwnedFd>>;
+        let whole = (request, Handle(lifeline), None::<Vec<u8>>, none(), none(), none());
         self.courier.send(&Message::encode(&whole).unwrap()).unwrap();
         // The arguments. It may have made up its mind already.
         drop(self.courier.send(&Message::encode(&()).unwrap()));

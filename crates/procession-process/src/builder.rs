@@ -1,10 +1,14 @@
 //! Starting a process.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use procession_core::{Courier, Error, ErrorKind, Handle, Message, Result, lifeline};
 use procession_sys::signal::{self, Mask};
-use procession_sys::{fd, pidfd, process};
+use procession_sys::{pidfd, process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,6 +20,7 @@ use crate::report::Report;
 use crate::request::Request;
 use crate::server;
 use crate::start::{StartMethod, start_method};
+use crate::stream::Stream;
 use crate::target::Target;
 use crate::trampoline::FunctionRef;
 
@@ -41,6 +46,14 @@ pub struct Builder {
     name: Option<String>,
     start_method: Option<StartMethod>,
     signal_mask: Option<u64>,
+    /// The variables that are other than in this process; without a value, those that are not there.
+    environment: BTreeMap<OsString, Option<OsString>>,
+    /// Whether no variable of this process is there.
+    empty_environment: bool,
+    directory: Option<PathBuf>,
+    input: Option<Stream>,
+    output: Stream,
+    error_output: Stream,
 }
 
 impl Builder {
@@ -64,6 +77,65 @@ impl Builder {
         self
     }
 
+    /// Sets a variable of the process's environment, which is otherwise that of this process when it is started.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.insert(name.into(), Some(value.into()));
+        self
+    }
+
+    /// Leaves a variable out of the process's environment.
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.environment.insert(name.into(), None);
+        self
+    }
+
+    /// Leaves all variables out of the process's environment, but those that are [set](Self::env) behind this.
+    pub fn env_clear(mut self) -> Self {
+        self.environment.clear();
+        self.empty_environment = true;
+        self
+    }
+
+    /// Says what the process's working directory is; without this, that of this process when it is started. It does not
+    /// start when it cannot enter it.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Says where the process's standard input comes from; without this, from nowhere (`/dev/null`), so that processes do
+    /// not take each other's lines.
+    pub fn stdin(mut self, stream: impl Into<Stream>) -> Self {
+        self.input = Some(stream.into());
+        self
+    }
+
+    /// Says where the process's standard output goes; without this, where that of this process goes.
+    pub fn stdout(mut self, stream: impl Into<Stream>) -> Self {
+        self.output = stream.into();
+        self
+    }
+
+    /// Says where the process's standard error goes; without this, where that of this process goes.
+    pub fn stderr(mut self, stream: impl Into<Stream>) -> Self {
+        self.error_output = stream.into();
+        self
+    }
+
+    fn full_environment(&self) -> Vec<(OsString, OsString)> {
+        let mut environment: Vec<_> = match self.empty_environment {
+            true => Vec::new(),
+            false => std::env::vars_os().collect(),
+        };
+        if !self.environment.is_empty() {
+            environment.retain(|(name, _)| !self.environment.contains_key(name));
+            let set = self.environment.iter();
+            environment
+                .extend(set.filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
+        }
+        environment
+    }
+
     /// Starts a process that calls `function` with `args`. See [`Process::spawn`].
     ///
     /// # Errors
@@ -83,6 +155,7 @@ impl Builder {
         drop(args);
         let current = Current::get();
         let (path, default_name) = current.next_child();
+        let environment = self.full_environment();
         let name = self.name.unwrap_or(default_name);
         if name.contains('\0') {
             let text = "the name of a process holds a zero byte";
@@ -101,11 +174,20 @@ impl Builder {
                 None => signal::thread_mask()?.bits(),
             },
             lifeline: Handle(lifeline::for_child()?),
-            output: None,
+            directory: self.directory.map(|directory| directory.into_os_string().into_vec()),
+            input: match self.input {
+                Some(input) => input.descriptor(std::io::stdin())?,
+                None => None,
+            },
+            output: match recipe.discard_output {
+                true => self.output.descriptor(std::io::stdout())?,
+                false => self.output.descriptor_unless_inherited()?,
+            },
+            error_output: self.error_output.descriptor_unless_inherited()?,
         };
         let child = match method {
-            StartMethod::Spawn => spawn(&recipe, request, &arguments),
-            StartMethod::ForkServer => fork(request, &arguments),
+            StartMethod::Spawn => spawn(&recipe, request, &arguments, &environment),
+            StartMethod::ForkServer => fork(request, &arguments, &environment),
         }?;
         tracing::debug!(pid = child.pid(), name = child.name(), %method, "process started");
         Ok(Process::new(child))
@@ -113,13 +195,17 @@ impl Builder {
 }
 
 /// Has the fork server start a process, and tells that what to do.
-fn fork(request: Request, arguments: &Message) -> Result<Child> {
+fn fork(
+    request: Request,
+    arguments: &Message,
+    environment: &[(OsString, OsString)],
+) -> Result<Child> {
     // A server that has ended is worth another try; one that ends again is not.
     for _ in 0..2 {
         let (courier, theirs) = Courier::pair()?;
         // Before the process is there, so that it finds them at once: both fit into the socket.
         tell(&courier, &request, arguments)?;
-        server::order(theirs)?;
+        server::order(theirs, environment)?;
         match courier.recv()?.map(Report::from_message).transpose()? {
             Some(Report::Started(pid, pidfd)) => {
                 let pidfd = pidfd.into_inner();
@@ -143,12 +229,15 @@ fn fork(request: Request, arguments: &Message) -> Result<Child> {
 }
 
 /// Executes this program once more and tells it what to do.
-fn spawn(recipe: &Recipe, mut request: Request, arguments: &Message) -> Result<Child> {
+fn spawn(
+    recipe: &Recipe,
+    mut request: Request,
+    arguments: &Message,
+    environment: &[(OsString, OsString)],
+) -> Result<Child> {
     let (courier, theirs) = Courier::pair()?;
-    if recipe.discard_output {
-        request.output = Some(Handle(fd::duplicate(std::io::stdout())?));
-    }
-    let pid = recipe.execute(theirs.as_fd(), Mask::from_bits(request.signal_mask))?;
+    let mask = Mask::from_bits(request.signal_mask);
+    let pid = recipe.execute(theirs.as_fd(), mask, environment)?;
     drop(theirs);
     request.pid = Some(pid);
     // The child has not been waited for, so that its number is still its own.

@@ -1,6 +1,9 @@
 //! The child's side: from the first message to the end of the process.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use procession_core::{Courier, Error, ErrorKind, Result, lifeline};
@@ -110,8 +113,22 @@ fn other_build(error: &Error) -> Error {
 /// Becomes what the parent wants this process to be.
 fn settle_in(request: Request) -> Result<()> {
     lifeline::arm(request.lifeline.into_inner())?;
-    if let Some(output) = request.output {
-        replace_standard_stream(&output, StandardStream::Output)?;
+    let streams = [
+        (request.input, StandardStream::Input),
+        (request.output, StandardStream::Output),
+        (request.error_output, StandardStream::Error),
+    ];
+    for (stream, place) in streams {
+        if let Some(stream) = stream {
+            replace_standard_stream(&stream, place)?;
+        }
+    }
+    if let Some(directory) = request.directory {
+        let directory = PathBuf::from(OsString::from_vec(directory));
+        std::env::set_current_dir(&directory).map_err(|error| {
+            let text = format!("could not enter {}", directory.display());
+            Error::new(ErrorKind::Os, text).caused_by(&error)
+        })?;
     }
     process::set_thread_name(&request.name)?;
     force_start_method(request.start_method);

@@ -4,7 +4,7 @@
 //! inherited the first message must name its own process number. Nothing is in the environment, which would reach the
 //! grandchildren too.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 
 use procession_core::{Error, ErrorKind, Result};
@@ -113,7 +113,12 @@ impl Recipe {
 
 impl Recipe {
     /// Executes this program once more, with `bootstrap` as its one descriptor; returns the process's number.
-    pub(crate) fn execute(&self, bootstrap: BorrowedFd<'_>, mask: Mask) -> Result<u32> {
+    pub(crate) fn execute(
+        &self,
+        bootstrap: BorrowedFd<'_>,
+        mask: Mask,
+        environment: &[(OsString, OsString)],
+    ) -> Result<u32> {
         let own_name = std::env::args_os().next().unwrap_or_else(|| spawn::THIS_PROGRAM.into());
         let command_line: Vec<&OsStr> =
             std::iter::once(own_name.as_os_str()).chain(self.arguments.iter().copied()).collect();
@@ -122,6 +127,7 @@ impl Recipe {
             arguments: &command_line,
             bootstrap,
             mask,
+            environment,
             discard_output: self.discard_output,
         })?)
     }

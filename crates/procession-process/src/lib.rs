@@ -14,6 +14,7 @@ mod request;
 mod server;
 mod start;
 mod status;
+mod stream;
 mod target;
 pub mod trampoline;
 
@@ -26,6 +27,7 @@ pub use start::{
     start_methods,
 };
 pub use status::{Death, ExitStatus, JoinError, Panic};
+pub use stream::Stream;
 pub use target::Target;
 
 /// What the macros of this crate expand to; not for anybody else.

@@ -27,6 +27,10 @@ pub(crate) struct Request {
     /// The signals that its main thread blocks.
     pub(crate) signal_mask: u64,
     pub(crate) lifeline: Handle<OwnedFd>,
-    /// Where its output goes, when it was started with none.
+    /// Its working directory, where it is another than its parent's.
+    pub(crate) directory: Option<Vec<u8>>,
+    /// Its standard streams, where they are other than those that it has.
+    pub(crate) input: Option<Handle<OwnedFd>>,
     pub(crate) output: Option<Handle<OwnedFd>>,
+    pub(crate) error_output: Option<Handle<OwnedFd>>,
 }

@@ -270,11 +270,11 @@ struct Connection {
 
 static CONNECTION: Mutex<Option<Connection>> = Mutex::new(None);
 
-/// Asks for a process whose end of the courier is `bootstrap`.
+/// Asks for a process whose end of the courier is `bootstrap`, with this environment.
 ///
 /// What comes out of the other end first is that the process has [started](Report::Started), or why it has not; if nothing
 /// comes and it is closed, no process was started, or it ended without having called anything: see [`is_gone`].
-pub(crate) fn order(bootstrap: Courier) -> Result<()> {
+pub(crate) fn order(bootstrap: Courier, environment: &[(OsString, OsString)]) -> Result<()> {
     let mut slot = lock(&CONNECTION);
     if slot.as_ref().is_none_or(Connection::is_gone) {
         if let Some(connection) = slot.take().filter(|known| known.owner == process::id()) {
@@ -284,7 +284,7 @@ pub(crate) fn order(bootstrap: Courier) -> Result<()> {
         *slot = Some(Connection::open()?);
     }
     match &*slot {
-        Some(connection) => connection.order(bootstrap),
+        Some(connection) => connection.order(bootstrap, environment),
         None => Ok(()),
     }
 }
@@ -300,7 +300,7 @@ impl Connection {
         let (control, theirs) = Courier::pair()?;
         let surroundings = Surroundings::of_this_process()?;
         let environment: Vec<_> = std::env::vars_os().collect();
-        let server = recipe.execute(theirs.as_fd(), signal::thread_mask()?)?;
+        let server = recipe.execute(theirs.as_fd(), signal::thread_mask()?, &environment)?;
         drop(theirs);
         let welcome = || {
             Message::encode(&Welcome {
@@ -330,8 +330,8 @@ impl Connection {
         self.owner != process::id() || looked.is_err() || watch[0].has_hung_up()
     }
 
-    fn order(&self, bootstrap: Courier) -> Result<()> {
-        let order = Order { bootstrap, surroundings: self.inherited()? };
+    fn order(&self, bootstrap: Courier, environment: &[(OsString, OsString)]) -> Result<()> {
+        let order = Order { bootstrap, surroundings: self.inherited(environment)? };
         match self.control.send(&Message::encode(&order)?) {
             // It has just ended. The order is dropped, and its courier closed with it.
             Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
@@ -339,7 +339,7 @@ impl Connection {
         }
     }
 
-    fn inherited(&self) -> Result<Inherited> {
+    fn inherited(&self, environment: &[(OsString, OsString)]) -> Result<Inherited> {
         let now = Surroundings::of_this_process()?;
         let mut inherited = Inherited {
             output: Handle(fd::duplicate(std::io::stdout())?),
@@ -357,10 +357,10 @@ impl Connection {
             let Surroundings { umask, nice, limits, processors, .. } = same_directory;
             inherited.settings = Some(Settings { umask, nice, limits, processors });
         }
-        if !std::env::vars_os().eq(self.environment.iter().cloned()) {
+        if environment != self.environment {
             let bytes = |text: &OsStr| text.as_bytes().to_vec();
-            let now = std::env::vars_os().map(|(name, value)| (bytes(&name), bytes(&value)));
-            inherited.environment = Some(now.collect());
+            let entries = environment.iter().map(|(name, value)| (bytes(name), bytes(value)));
+            inherited.environment = Some(entries.collect());
         }
         Ok(inherited)
     }

@@ -21,7 +21,7 @@ pub mod pool {
 /// Processes: builders.
 pub mod process {
     #[doc(inline)]
-    pub use procession_process::Builder;
+    pub use procession_process::{Builder, Stream};
 }
 
 /// Pipes: iterators of messages.

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "calls posix_spawn")]
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -32,13 +32,15 @@ pub struct Spec<'a> {
     /// The signals that are blocked when it starts. Those by which a terminal stops processes are blocked as well: a
     /// stop between two steps of the start would stop this process too.
     pub mask: Mask,
+    /// Its environment: names and values.
+    pub environment: &'a [(OsString, OsString)],
     /// Whether its output goes nowhere until it redirects it.
     pub discard_output: bool,
 }
 
 /// Starts a program and returns its process number.
 ///
-/// The program inherits the environment, the working directory, the standard output and error, limits and priorities;
+/// The program inherits the working directory, the standard output and error, limits and priorities;
 /// its standard input is `/dev/null`; it has the one descriptor and no other. This process is not copied: the cost does
 /// not depend on its size.
 ///
@@ -56,7 +58,7 @@ pub fn spawn(spec: &Spec<'_>) -> Result<u32> {
     let bootstrap = fd::duplicate(spec.bootstrap)?;
     let program = c_string(spec.program).map_err(failed)?;
     let arguments = c_strings(spec.arguments.iter().copied()).map_err(failed)?;
-    let environment = environment().map_err(failed)?;
+    let environment = environment(spec.environment).map_err(failed)?;
     let actions = Actions::new(bootstrap.as_fd(), spec.discard_output).map_err(failed)?;
     let attributes = Attributes::new(spec.mask).map_err(failed)?;
     let mut pid = 0;
@@ -153,16 +155,14 @@ fn checked(code: i32) -> std::result::Result<(), Errno> {
     }
 }
 
-/// The environment as a copy: another thread may change it meanwhile.
-fn environment() -> std::result::Result<Vec<CString>, Errno> {
-    std::env::vars_os()
-        .map(|(name, value)| {
-            let mut entry = name;
-            entry.push("=");
-            entry.push(value);
-            c_string(&entry)
-        })
-        .collect()
+fn environment(entries: &[(OsString, OsString)]) -> std::result::Result<Vec<CString>, Errno> {
+    let joined = entries.iter().map(|(name, value)| {
+        let mut entry = name.clone();
+        entry.push("=");
+        entry.push(value);
+        c_string(&entry)
+    });
+    joined.collect()
 }
 
 fn c_strings<'a>(
