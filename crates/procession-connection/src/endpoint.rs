@@ -3,34 +3,30 @@
 //! Everything about a message that is half here lives in the endpoint: a wait that a timeout ends loses nothing, and an
 //! endpoint that moves to another process takes along what it has read ahead.
 //!
-//! Descriptors ride on the first byte of their frame. The system delivers bytes and descriptors in order and never joins
-//! a read across two frames with descriptors, so the first ones in line belong to the first frame in the buffer.
+//! Any number of threads may wait for messages. One of them sleeps until the socket is readable; the others sleep until
+//! that one leaves, for whatever reason, and wakes one of them. That one finds the frames that were read ahead, or takes
+//! the place at the socket.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use procession_core::bundle::{MOST, bundle, unbundle};
-use procession_core::{Deadline, Error, ErrorKind, Handle, Message, OsCode, Result};
+use procession_core::bundle::bundle;
+use procession_core::{Deadline, Handle, Message, Result};
 use procession_sys::poll;
-use procession_sys::prim::{Mutex, lock};
+use procession_sys::prim::{Condvar, Mutex, MutexGuard, PoisonError, lock};
 use procession_sys::socket::{self, Block};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::closed;
 use crate::frame;
-
-/// How much is read at once when nothing is known about the next frame: one page, because a fresh page is dear.
-const FIRST_READ: usize = 4 << 10;
-/// How much is read at once when more is known to come.
-const NEXT_READ: usize = 256 << 10;
-/// A buffer that grew beyond this for one message is given back afterwards.
-const KEEP: usize = 1 << 20;
+use crate::reader::{Arrival, Found, Reader, TAKES_BUFFER, give_up};
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     socket: OwnedFd,
     reader: Mutex<Reader>,
+    /// Rung when the thread that sleeps at the socket leaves, and others sleep here.
+    left: Condvar,
     /// Held while a frame is written, so that those of two threads do not mix; tells whether one was torn.
     writer: Mutex<Torn>,
 }
@@ -40,15 +36,6 @@ pub(crate) struct Endpoint {
 enum Torn {
     No,
     Yes,
-}
-
-#[derive(Debug, Default)]
-struct Reader {
-    /// Received bytes are `buffer[..filled]`; a frame starts at 0.
-    buffer: Vec<u8>,
-    filled: usize,
-    handles: VecDeque<OwnedFd>,
-    ended: bool,
 }
 
 /// What a read found.
@@ -65,7 +52,8 @@ impl Endpoint {
     }
 
     fn new(socket: OwnedFd, reader: Reader) -> Self {
-        Self { socket, reader: Mutex::new(reader), writer: Mutex::new(Torn::No) }
+        let (reader, writer) = (Mutex::new(reader), Mutex::new(Torn::No));
+        Self { socket, reader, left: Condvar::new(), writer }
     }
 
     pub(crate) fn send<T: Serialize>(&self, value: &T) -> Result<()> {
@@ -83,120 +71,93 @@ impl Endpoint {
             let in_head = sent.min(head.len());
             let rest = [&head[in_head..], &bytes[sent - in_head..]];
             let riders = if sent == 0 { &riders[..] } else { &[] };
-            sent += socket::send(&self.socket, &rest, riders, Block::Yes)?;
-            // The other side waits for the rest of the frame, if there is one.
-            *torn = Torn::Yes;
+            match socket::send(&self.socket, &rest, riders, Block::Yes) {
+                Ok(some) => sent += some,
+                Err(error) => {
+                    if sent > 0 {
+                        // The other side waits for the rest of the frame.
+                        *torn = Torn::Yes;
+                        give_up(&self.socket);
+                    }
+                    return Err(error.into());
+                }
+            }
         }
-        *torn = Torn::No;
         Ok(())
     }
 
     /// Receives the next message, waiting for it until the deadline.
     pub(crate) fn recv<T: DeserializeOwned>(&self, deadline: Deadline) -> Result<Next<T>> {
-        loop {
-            match lock(&self.reader).next(self.socket.as_fd())? {
-                Next::Nothing => {}
-                next => return Ok(next),
-            }
-            // Outside of the lock, so that other threads can look meanwhile.
-            if !poll::wait_readable(&self.socket, deadline)? {
-                return Ok(Next::Nothing);
+        match self.wait(deadline, |reader| reader.take(&self.socket))? {
+            None => Ok(Next::Nothing),
+            Some(Found::End) => Ok(Next::Closed),
+            Some(Found::Frame(frame)) => {
+                // Nobody's lock is held: this runs code of the value's, which may take its time, or panic.
+                let (value, buffer) = frame.decode();
+                if buffer.len() >= TAKES_BUFFER {
+                    lock(&self.reader).take_back(buffer);
+                }
+                value.map(Next::Message)
             }
         }
     }
 
     /// Whether [`recv`](Self::recv) would return at once; waits for that until the deadline.
     pub(crate) fn poll(&self, deadline: Deadline) -> Result<bool> {
-        loop {
-            if lock(&self.reader).is_ready(self.socket.as_fd())? {
-                return Ok(true);
-            }
-            if !poll::wait_readable(&self.socket, deadline)? {
-                return Ok(false);
-            }
-        }
+        let ready =
+            |reader: &mut Reader| reader.is_ready(&self.socket).map(|ready| ready.then_some(()));
+        self.wait(deadline, ready).map(|ready| ready.is_some())
     }
-}
 
-impl Reader {
-    fn next<T: DeserializeOwned>(&mut self, socket: BorrowedFd<'_>) -> Result<Next<T>> {
-        if !self.is_ready(socket)? {
-            return Ok(Next::Nothing);
-        }
-        let Ok(frame) = frame::parse(&self.buffer[..self.filled])? else {
-            return self.end();
+    /// Looks, again whenever something may have come, until there is something or the deadline passes.
+    fn wait<T>(
+        &self,
+        deadline: Deadline,
+        mut look: impl FnMut(&mut Reader) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let mut reader = lock(&self.reader);
+        let found = loop {
+            match look(&mut reader) {
+                Ok(None) if !deadline.has_passed() => {}
+                found => break found,
+            }
+            if reader.polled {
+                reader = self.wait_for_turn(reader, deadline);
+                continue;
+            }
+            reader.polled = true;
+            drop(reader);
+            let polled = poll::wait_readable(&self.socket, deadline);
+            reader = lock(&self.reader);
+            reader.polled = false;
+            if let Err(error) = polled {
+                break Err(error.into());
+            }
         };
-        let packed = if frame.handles > MOST { 1 } else { frame.handles };
-        let came = self.handles.drain(..packed.min(self.handles.len())).collect();
-        let value =
-            unbundle(came, frame.handles).and_then(|came| Message::decode_parts(frame.value, came));
-        let len = frame.len;
-        self.consume(len);
-        value.map(Next::Message)
+        let somebody_must_look = reader.waiting > 0 && !reader.polled;
+        drop(reader);
+        if somebody_must_look {
+            self.left.notify_one();
+        }
+        found
     }
 
-    /// Reads what is there; tells whether a whole frame or the end is.
-    fn is_ready(&mut self, socket: BorrowedFd<'_>) -> Result<bool> {
-        loop {
-            let wanted = match frame::parse(&self.buffer[..self.filled]) {
-                Ok(Ok(_frame)) => return Ok(true),
-                Ok(Err(_)) if self.ended => return Ok(true),
-                Ok(Err(wanted)) => wanted,
-                Err(nonsense) => {
-                    // Nobody knows where the next frame starts: this was the last one.
-                    (self.ended, self.filled) = (true, 0);
-                    return Err(nonsense);
-                }
-            };
-            if !self.fill(socket, wanted)? {
-                return Ok(false);
+    /// Sleeps until the thread at the socket leaves, or the deadline passes.
+    fn wait_for_turn<'a>(
+        &self,
+        mut reader: MutexGuard<'a, Reader>,
+        deadline: Deadline,
+    ) -> MutexGuard<'a, Reader> {
+        reader.waiting += 1;
+        let mut reader = match deadline.remaining() {
+            None => self.left.wait(reader).unwrap_or_else(PoisonError::into_inner),
+            Some(left) => {
+                let waited = self.left.wait_timeout(reader, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
             }
-        }
-    }
-
-    /// Reads once, towards `wanted` bytes in all; tells whether anything came.
-    fn fill(&mut self, socket: BorrowedFd<'_>, wanted: usize) -> Result<bool> {
-        let missing = wanted - self.filled;
-        let step = if missing <= FIRST_READ { FIRST_READ } else { missing.min(NEXT_READ) };
-        if self.buffer.len() < self.filled + step {
-            // Doubling, so that a message takes linear time, but never beyond what was announced.
-            let doubled = (self.buffer.len() * 2).min(wanted);
-            self.buffer.resize(doubled.max(self.filled + step), 0);
-        }
-        let mut came = Vec::new();
-        let space = &mut self.buffer[self.filled..];
-        match socket::recv(socket, space, &mut came, Block::No) {
-            Ok(0) => self.ended = true,
-            Ok(len) => self.filled += len,
-            Err(error) => match error.code() {
-                OsCode::WOULD_BLOCK => return Ok(false),
-                // Told once, when the other end went without having read everything: what it sent is still there.
-                OsCode::CONNECTION_RESET => {}
-                _ => return Err(error.into()),
-            },
-        }
-        self.handles.extend(came);
-        Ok(true)
-    }
-
-    /// Tells that nothing more comes; once, that something should have.
-    fn end<T>(&mut self) -> Result<Next<T>> {
-        match std::mem::take(&mut self.filled) {
-            0 => Ok(Next::Closed),
-            some => {
-                let text = format!("the other end died {some} bytes into a message");
-                Err(Error::new(ErrorKind::Torn, text))
-            }
-        }
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.buffer.copy_within(len..self.filled, 0);
-        self.filled -= len;
-        if self.buffer.len() > KEEP && self.filled < FIRST_READ {
-            self.buffer.truncate(FIRST_READ);
-            self.buffer.shrink_to_fit();
-        }
+        };
+        reader.waiting -= 1;
+        reader
     }
 }
 
@@ -211,7 +172,8 @@ impl AsFd for Endpoint {
 struct Travelling<S, B, H> {
     socket: S,
     ahead: B,
-    handles: Vec<H>,
+    /// As in [`Arrival`].
+    arrivals: Vec<(usize, Vec<H>, bool)>,
     ended: bool,
     torn: bool,
 }
@@ -219,11 +181,15 @@ struct Travelling<S, B, H> {
 impl Serialize for Endpoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let reader = lock(&self.reader);
+        let arrivals = reader.arrivals().map(|arrival| {
+            let handles = arrival.handles.iter().map(Handle).collect();
+            (arrival.until, handles, arrival.lost)
+        });
         let travelling = Travelling {
             socket: Handle(&self.socket),
-            ahead: &reader.buffer[..reader.filled],
-            handles: reader.handles.iter().map(Handle).collect(),
-            ended: reader.ended,
+            ahead: reader.ahead(),
+            arrivals: arrivals.collect(),
+            ended: reader.has_ended(),
             torn: *lock(&self.writer) == Torn::Yes,
         };
         travelling.serialize(serializer)
@@ -233,14 +199,20 @@ impl Serialize for Endpoint {
 impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         type Arrived = Travelling<Handle<OwnedFd>, Vec<u8>, Handle<OwnedFd>>;
-        let Travelling { socket, ahead, handles, ended, torn } =
+        let Travelling { socket, ahead, arrivals, ended, torn } =
             Arrived::deserialize(deserializer)?;
-        let filled = ahead.len();
-        let handles = handles.into_iter().map(Handle::into_inner).collect();
-        let this = Self::new(socket.into_inner(), Reader { buffer: ahead, filled, handles, ended });
+        let arrivals = arrivals.into_iter().map(|(until, handles, lost)| {
+            let handles = handles.into_iter().map(Handle::into_inner).collect();
+            Arrival { until, handles, lost }
+        });
+        let reader = Reader::with(ahead, arrivals.collect(), ended);
+        let this = Self::new(socket.into_inner(), reader);
         if torn {
             *lock(&this.writer) = Torn::Yes;
         }
         Ok(this)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ impl fmt::Display for TryRecvError {
         match self {
             Self::Empty => f.write_str("no message is there yet"),
             Self::Closed => f.write_str(CLOSED),
-            Self::Failed(error) => error.fmt(f),
+            Self::Failed(error) => write!(f, "a message could not be received: {error}"),
         }
     }
 }
@@ -41,13 +41,28 @@ impl fmt::Display for RecvTimeoutError {
         match self {
             Self::Timeout => f.write_str("no message came in time"),
             Self::Closed => f.write_str(CLOSED),
-            Self::Failed(error) => error.fmt(f),
+            Self::Failed(error) => write!(f, "a message could not be received: {error}"),
         }
     }
 }
 
-impl std::error::Error for TryRecvError {}
-impl std::error::Error for RecvTimeoutError {}
+impl std::error::Error for TryRecvError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl std::error::Error for RecvTimeoutError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<TryRecvError> for Error {
     fn from(error: TryRecvError) -> Self {

@@ -5,6 +5,8 @@
 //! these bytes is the number of descriptors that came with the frame, 255 standing for a 32-bit little-endian number that
 //! follows; the rest is the value.
 
+use std::ops::Range;
+
 use procession_core::{Error, ErrorKind, Result};
 
 /// The longest message that a pipe carries, in bytes: 1 TiB.
@@ -46,24 +48,43 @@ pub(crate) fn head(value_len: usize, handles: usize) -> Result<Vec<u8>> {
     Ok(head)
 }
 
-/// A frame that lies whole in `bytes`.
+/// A frame that is whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Frame<'a> {
-    /// The value.
-    pub(crate) value: &'a [u8],
+pub(crate) struct Frame {
+    /// Where the value lies.
+    pub(crate) value: Range<usize>,
     /// How many descriptors came with it.
     pub(crate) handles: usize,
     /// How many bytes the frame takes up.
     pub(crate) len: usize,
 }
 
-/// The first frame in `bytes`, or at least how many bytes there must be to know more.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Result<Frame<'_>, usize>> {
-    let Some((short, rest)) = bytes.split_first_chunk::<4>() else { return Ok(Err(4)) };
+/// How many bytes there must be, of a frame that is not whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// To know its length; no frame is whole then.
+    Head(usize),
+    /// For all of it.
+    Body(usize),
+}
+
+impl Missing {
+    pub(crate) fn until(&self) -> usize {
+        match *self {
+            Self::Head(until) | Self::Body(until) => until,
+        }
+    }
+}
+
+/// The first frame in `bytes`, or what is missing of it.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Result<Frame, Missing>> {
+    let Some((short, rest)) = bytes.split_first_chunk::<4>() else {
+        return Ok(Err(Missing::Head(4)));
+    };
     let (len, body) = match i32::from_be_bytes(*short) {
         LONG => match rest.split_first_chunk::<8>() {
             Some((long, body)) => (u64::from_be_bytes(*long), body),
-            None => return Ok(Err(12)),
+            None => return Ok(Err(Missing::Head(12))),
         },
         short => match u64::try_from(short) {
             Ok(len) => (len, rest),
@@ -75,17 +96,21 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Result<Frame<'_>, usize>> {
         let text = format!("a message of {len} bytes was announced");
         return Err(Error::new(ErrorKind::TooLarge, text));
     };
-    let len = bytes.len() - body.len() + announced;
-    let Some(body) = body.get(..announced) else { return Ok(Err(len)) };
-    let (value, handles) = match body.split_first() {
-        None => return Err(broken("a frame without a count of handles")),
+    if announced == 0 {
+        return Err(broken("a frame without a count of handles"));
+    }
+    let head = bytes.len() - body.len();
+    let len = head + announced;
+    let Some(body) = body.get(..announced) else { return Ok(Err(Missing::Body(len))) };
+    let (count_len, handles) = match body.split_first() {
         Some((&MANY, rest)) => match rest.split_first_chunk::<4>() {
+            Some((many, _value)) => (5, u32::from_le_bytes(*many) as usize),
             None => return Err(broken("a frame without a count of handles")),
-            Some((many, value)) => (value, u32::from_le_bytes(*many) as usize),
         },
-        Some((&few, value)) => (value, few.into()),
+        Some((&few, _value)) => (1, few.into()),
+        None => return Err(broken("a frame without a count of handles")),
     };
-    Ok(Ok(Frame { value, handles, len }))
+    Ok(Ok(Frame { value: head + count_len..len, handles, len }))
 }
 
 fn broken(what: &'static str) -> Error {
@@ -109,10 +134,15 @@ mod tests {
             let len = bytes.len();
             for cut in 0..len {
                 let wanted = parse(&bytes[..cut]).unwrap().unwrap_err();
-                assert!(wanted > cut && wanted <= len, "{wanted} wanted with {cut} of {len}");
+                match wanted {
+                    Missing::Head(until) => assert!(until > cut && until < len),
+                    Missing::Body(until) => assert_eq!(until, len, "with {cut}"),
+                }
             }
             bytes.extend(b"next");
-            assert_eq!(parse(&bytes).unwrap().unwrap(), Frame { value, handles, len });
+            let found = parse(&bytes).unwrap().unwrap();
+            assert_eq!(&bytes[found.value.clone()], value);
+            assert_eq!(found, Frame { value: len - value.len()..len, handles, len });
         }
     }
 
@@ -121,7 +151,7 @@ mod tests {
         assert_eq!(head(2, 0).unwrap(), [0, 0, 0, 3, 0]);
         let long = head(i32::MAX as usize, 0).unwrap();
         assert_eq!(long, [255, 255, 255, 255, 0, 0, 0, 0, 128, 0, 0, 0, 0]);
-        assert_eq!(parse(&long).unwrap().unwrap_err(), 12 + (1 << 31));
+        assert_eq!(parse(&long).unwrap().unwrap_err(), Missing::Body(12 + (1 << 31)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod endpoint;
 mod error;
 mod frame;
 mod pipe;
+mod reader;
 
 pub use error::{RecvTimeoutError, TryRecvError};
 pub use frame::MAX_MESSAGE_BYTES;

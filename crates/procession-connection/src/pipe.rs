@@ -75,8 +75,9 @@ pub fn duplex<A, B>() -> Result<(Duplex<A, B>, Duplex<B, A>)> {
 ///
 /// Dropping it, or the death of its process, closes the pipe: the receiver gets what was sent and then
 /// [`Closed`](procession_core::ErrorKind::Closed). A process that is killed inside [`send`](Self::send) leaves at most
-/// that one message unfinished, which the receiver is told ([`Torn`](procession_core::ErrorKind::Torn)). A forked child
-/// holds the end as well, and keeps the pipe open.
+/// that one message unfinished, which the receiver is told ([`Torn`](procession_core::ErrorKind::Torn)); so does a call
+/// that the system makes fail in the middle of a message, which closes the pipe. A forked child holds the end as well,
+/// and keeps the pipe open.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 #[must_use = "the pipe closes when its sender is dropped"]
@@ -151,7 +152,19 @@ macro_rules! receives {
             /// [`Closed`](procession_core::ErrorKind::Closed) once the other end is gone and nothing is left;
             /// [`Torn`](procession_core::ErrorKind::Torn) when it died in the middle of a message;
             /// [`Decode`](procession_core::ErrorKind::Decode) when the message is not what this end expects, and the
-            /// pipe goes on behind it.
+            /// pipe goes on behind it;
+            /// [`Os`](procession_core::ErrorKind::Os) with
+            /// [`TOO_MANY_OPEN`](procession_core::OsCode::TOO_MANY_OPEN) when the message brought handles and this
+            /// process had no room for more descriptors as it arrived, which may be a few messages earlier: that one
+            /// message is lost, and the pipe goes on behind it.
+            ///
+            /// What comes is no sequence of messages at all when something else writes into the socket: that is an
+            /// error, too ([`Decode`](procession_core::ErrorKind::Decode) or
+            /// [`TooLarge`](procession_core::ErrorKind::TooLarge)), and closes the pipe for both ends.
+            ///
+            /// # Panics
+            ///
+            /// When decoding the value does. The message is used up then, with its handles.
             pub fn recv(&self) -> Result<$message> {
                 match self.end.recv(Deadline::NEVER)? {
                     Next::Message(message) => Ok(message),
@@ -189,11 +202,11 @@ macro_rules! receives {
             }
 
             /// Whether [`recv`](Self::recv) would return at once, with a message or an error; waits for that at most
-            /// this long.
+            /// this long. Nothing is used up: as long as nobody receives, the answer stays the same.
             ///
             /// # Errors
             ///
-            /// As [`recv`](Self::recv), for what makes it impossible to receive at all.
+            /// [`Os`](procession_core::ErrorKind::Os) when the system is out of memory.
             pub fn poll(&self, timeout: Duration) -> Result<bool> {
                 self.end.poll(Deadline::after(timeout))
             }
@@ -223,12 +236,11 @@ receives!(Receiver<T>, T);
 sends!(Duplex<A, B>, A);
 receives!(Duplex<A, B>, B);
 
-/// What all ends have.
+/// What all ends have; `$readable` says what it means that the descriptor is readable.
 macro_rules! end {
-    ($end:ident<$($parameter:ident),+>) => {
+    ($end:ident<$($parameter:ident),+>, $readable:expr) => {
         impl<$($parameter),+> AsFd for $end<$($parameter),+> {
-            /// Readable when something has arrived or the other end is gone; part of a message may have been read
-            /// already.
+            #[doc = $readable]
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.end.as_fd()
             }
@@ -242,9 +254,57 @@ macro_rules! end {
     };
 }
 
-end!(Sender<T>);
-end!(Receiver<T>);
-end!(Duplex<A, B>);
+/// For ends that receive. Reading one frame at a time would make the descriptor tell the whole truth, for one more call
+/// into the system with each short message.
+macro_rules! edge {
+    () => {
+        r#"The socket, to wait for together with other descriptors. **An edge:** several messages come out of it at a
+time, so that it may not be readable although [`recv`](Self::recv) would return at once. Receive with
+[`try_recv`](Self::try_recv) until [`TryRecvError::Empty`] before each wait for the descriptor, the first one included.
+[`poll`](Self::poll) tells at any time whether there is a message.
+
+It becomes readable when something arrives, be it a part of a message, and when the other end is gone. Reading,
+writing or changing its mode by any other way breaks the pipe.
+
+# Examples
+
+```
+use std::os::fd::AsFd;
+use procession_connection::{TryRecvError, pipe};
+use procession_core::Deadline;
+
+let (tx, rx) = pipe::<u32>()?;
+for number in 0..3 {
+    tx.send(number)?;
+}
+drop(tx);
+
+let mut received = Vec::new();
+'open: loop {
+    // All there is, and only then sleep.
+    loop {
+        match rx.try_recv() {
+            Ok(number) => received.push(number),
+            Err(TryRecvError::Empty) => break,
+            Err(TryRecvError::Closed) => break 'open,
+            Err(TryRecvError::Failed(error)) => eprintln!("{error}"),
+        }
+    }
+    // In a real program: poll(2), epoll(7) or a crate over them, with more descriptors.
+    procession_sys::poll::wait_readable(rx.as_fd(), Deadline::NEVER)?;
+}
+assert_eq!(received, [0, 1, 2]);
+# Ok::<(), procession_core::Error>(())
+```"#
+    };
+}
+
+end!(
+    Sender<T>,
+    "The socket. Readable when the receiver is gone: the next [`send`](Self::send) fails then."
+);
+end!(Receiver<T>, edge!());
+end!(Duplex<A, B>, edge!());
 
 /// The messages of a pipe until it is closed; an error that leaves the pipe usable does not end it.
 pub struct Iter<'a, T> {

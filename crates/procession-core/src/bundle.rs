@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use procession_sys::socket::{Block, MAX_HANDLES, recv, send, seqpacket_pair};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, OsCode, OsError, Result};
 
 /// How many descriptors a message may hold before they are bundled; one place is kept for the message's own content.
 pub const MOST: usize = MAX_HANDLES - 1;
@@ -34,15 +34,31 @@ pub fn bundle(handles: &[OwnedFd]) -> Result<Option<OwnedFd>> {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Decode`] when another number of them came.
+/// [`ErrorKind::Decode`] when another number of them came; [`handles_lost`] when this process may not open that many.
 pub fn unbundle(mut received: Vec<OwnedFd>, count: usize) -> Result<Vec<OwnedFd>> {
     if count > MOST && received.len() == 1 {
         let socket = received.remove(0);
-        while received.len() < count && recv(&socket, &mut [0], &mut received, Block::No)? > 0 {}
+        while received.len() < count {
+            let came = recv(&socket, &mut [0], &mut received, Block::No)?;
+            if came.handles_lost {
+                return Err(handles_lost());
+            }
+            if came.bytes == 0 {
+                break;
+            }
+        }
     }
     if received.len() != count {
         let text = format!("a message announced {count} handles and brought {}", received.len());
         return Err(Error::new(ErrorKind::Decode, text));
     }
     Ok(received)
+}
+
+/// The error of a message whose descriptors this process could not take: [`ErrorKind::Os`], `EMFILE`.
+///
+/// The system says only that some were lost. The limit on open descriptors is the reason that a program can run into;
+/// a full table of the whole system and a security module that refuses look the same.
+pub fn handles_lost() -> Error {
+    OsError::new("take the handles of", "a message", OsCode::TOO_MANY_OPEN).into()
 }

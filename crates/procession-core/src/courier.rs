@@ -14,7 +14,7 @@ use procession_sys::socket::{self, Block};
 use procession_sys::{Deadline, OsCode, poll};
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{bundle, unbundle};
+use crate::bundle::{bundle, handles_lost, unbundle};
 use crate::{Error, ErrorKind, Handle, Message, Result};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"prc1");
@@ -91,8 +91,8 @@ impl Courier {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`] when a packet is no message; [`ErrorKind::Os`] when this process may open no more
-    /// descriptors and one came along. The packet is lost then, the connection goes on.
+    /// [`ErrorKind::Decode`] when a packet is no message; [`ErrorKind::Os`] (`EMFILE`) when this process may open no more
+    /// descriptors and one came along. That one message is lost then, the connection goes on.
     pub fn recv(&self) -> Result<Option<Message>> {
         loop {
             match self.try_recv()? {
@@ -117,8 +117,9 @@ impl Courier {
         let mut handles = Vec::new();
         let received = loop {
             match socket::recv(&self.socket, &mut buffer, &mut handles, Block::No) {
-                Ok(0) => return Ok(Received::Closed),
-                Ok(len) => break len,
+                Ok(came) if came.bytes == 0 => return Ok(Received::Closed),
+                Ok(came) if came.handles_lost => return Err(handles_lost()),
+                Ok(came) => break came.bytes,
                 Err(error) if error.code() == OsCode::WOULD_BLOCK => return Ok(Received::Nothing),
                 // Told once, when the other end went without having read everything: what it sent is still there.
                 Err(error) if error.code() == OsCode::CONNECTION_RESET => {}

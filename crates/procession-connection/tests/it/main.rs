@@ -2,4 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
+mod broken;
+mod decoding;
 mod pipe;
+mod threads;

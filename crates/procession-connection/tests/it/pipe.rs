@@ -12,7 +12,7 @@ use procession_core::{ErrorKind, Handle, Message};
 use proptest::prelude::*;
 
 /// Long enough that it never passes on a working machine, short enough to fail a hung test.
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 fn recv<T: serde::de::DeserializeOwned>(rx: &Receiver<T>) -> T {
     rx.recv_timeout(SOON).unwrap()
@@ -61,7 +61,7 @@ fn a_timeout_in_the_middle_of_a_message_loses_nothing() {
 }
 
 /// A receiving end made of any stream socket.
-fn receiver_of<T>(socket: OwnedFd) -> Receiver<T> {
+pub(crate) fn receiver_of<T>(socket: OwnedFd) -> Receiver<T> {
     Message::encode(&(Handle(socket), &b""[..], Vec::<()>::new(), false, false))
         .unwrap()
         .decode()

@@ -122,26 +122,35 @@ pub fn send(
     call(operation, || name(socket), || rustix::net::sendmsg(socket, slices, &mut control, flags))
 }
 
-/// Receives into `buffer`, and appends to `handles` the descriptors that came along; tells how many bytes came.
-///
-/// Zero bytes mean that the other end is gone (or, on a packet socket, an empty packet, which nobody here sends).
-/// The descriptors are close-on-exec.
+/// What one receive brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "descriptors may have been lost on the way"]
+pub struct Received {
+    /// How many bytes came. Zero means that the other end is gone (or, on a packet socket, an empty packet, which nobody
+    /// here sends).
+    pub bytes: usize,
+    /// Whether descriptors came along that this process could not take, because it may open no more. All that came with
+    /// these bytes are closed again; the bytes are good.
+    pub handles_lost: bool,
+}
+
+/// Receives into `buffer`, and appends to `handles` the descriptors that came along, close-on-exec.
 ///
 /// # Errors
 ///
 /// [`WOULD_BLOCK`](crate::OsCode::WOULD_BLOCK) when there is nothing and `block` is [`Block::No`];
-/// [`TRUNCATED`](crate::OsCode::TRUNCATED) when a packet is larger than `buffer`, or when descriptors were lost because
-/// this process may open no more: those that did arrive are closed again.
+/// [`TRUNCATED`](crate::OsCode::TRUNCATED) when a packet is larger than `buffer`: it is gone, with its descriptors.
 ///
 /// # Source
 ///
-/// `recvmsg(2)`, `unix(7)`: `SCM_RIGHTS`, `MSG_CMSG_CLOEXEC`, `MSG_CTRUNC`.
+/// `recvmsg(2)`, `unix(7)`: `SCM_RIGHTS`, `MSG_CMSG_CLOEXEC`, `MSG_CTRUNC`. There is room for all descriptors that the
+/// system moves at once, so `MSG_CTRUNC` has one meaning.
 pub fn recv(
     socket: impl AsFd,
     buffer: &mut [u8],
     handles: &mut Vec<OwnedFd>,
     block: Block,
-) -> Result<usize> {
+) -> Result<Received> {
     let socket = socket.as_fd();
     let operation = "receive from";
     let mut flags = RecvFlags::CMSG_CLOEXEC;
@@ -161,11 +170,15 @@ pub fn recv(
             handles.extend(received);
         }
     }
-    if message.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC) {
+    let handles_lost = message.flags.contains(ReturnFlags::CTRUNC);
+    let bytes_lost = message.flags.contains(ReturnFlags::TRUNC);
+    if handles_lost || bytes_lost {
         handles.truncate(known);
+    }
+    if bytes_lost {
         return Err(fail(operation, name(socket), Errno::BADMSG));
     }
-    Ok(message.bytes)
+    Ok(Received { bytes: message.bytes, handles_lost })
 }
 
 /// Stops sending or receiving on `socket` for every holder of it, in this process and in others.
