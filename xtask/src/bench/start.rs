@@ -11,14 +11,19 @@ pub(crate) fn family() -> Family {
             .map(|name| Metric::new(format!("{name}[{mib}MB]"), "us", Better::Lower))
     });
     let both: Vec<String> = PARENT_MIB.map(|mib| format!("create_join[{mib}MB]")).to_vec();
-    let against = |against| Comparison { subject: "procession", against, metrics: both.clone() };
+    let compare = |subject, against| Comparison { subject, against, metrics: both.clone() };
     Family {
         name: "start",
         metrics: metrics.collect(),
         columns: 4,
         limit: "posix_spawn",
         contenders: contenders(),
-        comparisons: ["posix_spawn", "zygote fork", "CPython 3.13 forkserver"].map(against).into(),
+        comparisons: vec![
+            compare("procession", "zygote fork"),
+            compare("procession", "CPython 3.13 forkserver"),
+            compare("procession spawn", "posix_spawn"),
+            compare("procession spawn", "CPython 3.13 spawn"),
+        ],
         tools: &["tiny"],
         with_peak: false,
         read: Box::new(read_lines),
@@ -36,7 +41,8 @@ fn contenders() -> Vec<Contender> {
         ("std Command", Limit, Bin("start"), "std-command"),
         ("zygote fork", Limit, Bin("start"), "zygote"),
         ("posix_spawn", Limit, Bin("start"), "posix_spawn"),
-        ("procession", Ours, Bin("start_procession"), ""),
+        ("procession", Ours, Bin("start_procession"), "forkserver"),
+        ("procession spawn", Ours, Bin("start_procession"), "spawn"),
         ("procspawn", Peer, PeerBin("start_procspawn"), ""),
         ("CPython 3.13 fork", Peer, Python("start.py"), "fork"),
         ("CPython 3.13 spawn", Peer, Python("start.py"), "spawn"),
