@@ -26,6 +26,7 @@ cargo xtask <task>
   fix               apply clippy's suggestions and format
   docs [--open]     documentation; a warning is an error
   layers [--dot]    check that dependencies go strictly downward; --dot prints the graph instead
+  loom              explore every order of steps of the process table's protocol (family.md)
   tidy              check the rules of docs/style.md that no lint knows
   bench <family>    benchmarks; `cargo xtask bench --help` lists them
 ";
@@ -62,6 +63,7 @@ fn run() -> Result<(), String> {
         "fix" => arguments.none().and_then(|()| tasks::fix()),
         "docs" => arguments.only_flag("open").and_then(tasks::docs),
         "layers" => arguments.only_flag("dot").and_then(tasks::layers),
+        "loom" => arguments.none().and_then(|()| tasks::loom()),
         "tidy" => arguments.none().and_then(|()| tasks::tidy()),
         "help" => {
             report::say(HELP);

@@ -156,6 +156,25 @@ pub(crate) fn tests(sh: &Shell, report: &mut Report, scope: &[String]) {
     report.step("tests", || run(sh, "cargo", &arguments));
 }
 
+/// `loom`
+pub(crate) fn loom() -> Result<(), String> {
+    let sh = metadata::shell()?;
+    let mut report = Report::default();
+    report.step("loom", || check_models(&sh));
+    report.finish()
+}
+
+/// Runs the models, in a target folder of their own: every crate is built with another flag.
+pub(crate) fn check_models(sh: &Shell) -> Result<Outcome, String> {
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => std::path::PathBuf::from(folder),
+        None => metadata::root().join("target"),
+    };
+    let _flags = sh.push_env("RUSTFLAGS", "--cfg loom");
+    let _folder = sh.push_env("CARGO_TARGET_DIR", target.join("loom"));
+    run(sh, "cargo", &["test", "-p", "procession-core", "--lib", "--release", "family"])
+}
+
 fn borrowed(owned: &[String]) -> Vec<&str> {
     owned.iter().map(String::as_str).collect()
 }

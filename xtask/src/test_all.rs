@@ -24,8 +24,10 @@ pub(crate) fn run() -> Result<(), String> {
         report.step("install nextest", || install_nextest(&sh));
     }
     tasks::tests(&sh, &mut report, &["--workspace".to_owned()]);
+    report.step("processes by spawn", || by_spawn(&sh));
     report.step("doctests", || tasks::run(&sh, "cargo", &["test", "--doc", "--workspace"]));
     report.step("plain libtest", || plain_libtest(&sh, &workspace));
+    report.step("loom", || tasks::check_models(&sh));
     examples::steps(&sh, &workspace, &mut report);
     report.step("docs", || tasks::check_docs(&sh));
     report.finish()
@@ -35,6 +37,17 @@ pub(crate) fn run() -> Result<(), String> {
 fn install_nextest(sh: &Shell) -> Result<Outcome, String> {
     let installed = tasks::run(sh, "cargo", &["install", "--locked", NEXTEST]);
     installed.or_else(|message| Ok(Outcome::Skipped(message)))
+}
+
+/// What starts processes is tested once more under the start method that is not the default. Without nextest, tests of one
+/// program share a process, and the method with it; the plain step below covers that.
+fn by_spawn(sh: &Shell) -> Result<Outcome, String> {
+    if !tasks::works(sh, &["cargo", "nextest"]) {
+        return Ok(Outcome::Skipped("cargo-nextest is not installed".to_owned()));
+    }
+    let _method = sh.push_env("PROCESSION_TEST_METHOD", "spawn");
+    let tests = "not binary(wordcount) and not binary(compile_fail) and not binary(panic_abort)";
+    tasks::run(sh, "cargo", &["nextest", "run", "--package", "procession-tests", "-E", tests])
 }
 
 /// Children start under plain libtest too, where all tests of a program share one process.

@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod codec;
 mod courier;
 mod error;
+pub mod family;
 mod handle;
 pub mod lifeline;
 mod message;

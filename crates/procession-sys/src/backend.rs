@@ -1,7 +1,7 @@
 //! Chooses the operating system once.
 //!
-//! A port is one directory beside `linux/` with the same modules: `doorbell`, `fd`, `futex`, `image`, `lifeline`,
-//! `memory`, `pidfd`, `poll`, `process`, `signal`, `socket` and `spawn`. No other file of the workspace names an
+//! A port is one directory beside `linux/` with the same modules: `doorbell`, `fd`, `fork`, `futex`, `image`,
+//! `lifeline`, `memory`, `pidfd`, `poll`, `process`, `signal`, `socket`, `spawn`, `surroundings` and `wipe`. No other file of the workspace names an
 //! operating system.
 
 #[cfg(not(target_os = "linux"))]

@@ -7,7 +7,7 @@ pub mod prim;
 
 pub use backend::{
     doorbell, fd, fork, futex, image, lifeline, memory, pidfd, poll, process, signal, socket,
-    spawn, surroundings,
+    spawn, surroundings, wipe,
 };
 /// Runs a function before `main`, in the program that the macro is expanded in.
 ///

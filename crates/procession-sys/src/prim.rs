@@ -1,11 +1,24 @@
 //! The only door to atomics, mutexes and condition variables.
 //!
 //! Algorithms above take them from here, so that a model checker can stand in for them without an edit. `cargo xtask tidy` refuses `std::sync` elsewhere.
+//!
+//! What lies in statics or in mapped memory is always the real thing; algorithms that are model-checked are written over
+//! [`model`], which is the same types except under `--cfg loom` (`cargo xtask loom`).
 
 pub use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 pub use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// The types that a model checker replaces: it explores every order in which threads can reach them.
+///
+/// Loom's cannot be made in a `const`, nor laid over memory that somebody else mapped.
+pub mod model {
+    #[cfg(loom)]
+    pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+    #[cfg(not(loom))]
+    pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+}
 
 /// Locks `mutex` whether or not a thread panicked while it held it.
 ///

@@ -14,6 +14,7 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod surroundings;
+pub mod wipe;
 
 use rustix::io::{Errno, retry_on_intr};
 

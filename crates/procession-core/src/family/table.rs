@@ -1,0 +1,406 @@
+//! The process table: slots, who may change them and how. No system call is made here.
+//!
+//! The words, in this order: a header, the states of all slots side by side (they are searched), four data words per
+//! slot, the holds of every slot. The protocol, who dies where and what follows, is in `docs/family.md`; what a method
+//! here may be called by is said at the method.
+//!
+//! Loom's models of this file and of `recovery` are in `family/loom.rs`.
+
+use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use super::stamp::{ProcessId, Stamp, State};
+use super::words::{Word, Words};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"procfam1");
+/// Words before the first state: magic, size, namespaces, origin (3), and two to spare.
+const HEADER: usize = 8;
+/// Data words per slot.
+const DATA: usize = 4;
+const PID: usize = 0;
+const START: usize = 1;
+const PARENT: usize = 2;
+const WAITING: usize = 3;
+
+/// How large a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    /// At most 65,535.
+    pub(super) slots: u16,
+    /// Words of 64 objects each.
+    pub(super) hold_words: u16,
+}
+
+impl Size {
+    pub(super) fn words(self) -> usize {
+        HEADER + usize::from(self.slots) * (1 + DATA + usize::from(self.hold_words))
+    }
+
+    pub(super) fn objects(self) -> u32 {
+        u32::from(self.hold_words) * 64
+    }
+}
+
+/// Which family a table is of, and where its process numbers mean something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) namespaces: u64,
+    /// Process number and start of the root, and which of its families.
+    pub(super) root: [u64; 3],
+}
+
+/// What a process writes down about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) pid: u32,
+    pub(super) start_ticks: u64,
+}
+
+/// What came of [`Table::mark_dead`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marked {
+    Now,
+    Before,
+    /// Its slot is free again, or another's.
+    Gone,
+}
+
+/// What came of [`Table::claim`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// The caller recovers.
+    Ours,
+    /// The process in this slot does, or died over it.
+    Theirs(u16),
+    /// That is done, but for giving the slot back.
+    Recovered,
+    /// Not dead, or gone.
+    Nothing,
+}
+
+/// The table, over words of any kind.
+#[derive(Debug)]
+pub(super) struct Table<W> {
+    words: W,
+    /// INVARIANT: `size.words()` is at most `words.count()`; read once, so that nobody can change it under our feet.
+    size: Size,
+    origin: Origin,
+}
+
+impl<W: Words> Table<W> {
+    /// Makes a table of words that nobody else has yet; they are zero, and `size.words()` in number.
+    pub(super) fn create(words: W, size: Size, origin: Origin) -> Self {
+        assert!(size.words() <= words.count(), "room for the table");
+        // ORDERING: Relaxed: the descriptor that the words are sent by orders all this.
+        words.at(0).store(MAGIC, Relaxed);
+        words.at(1).store(u64::from(size.slots) << 16 | u64::from(size.hold_words), Relaxed);
+        words.at(2).store(origin.namespaces, Relaxed);
+        for (at, number) in (3..).zip(origin.root) {
+            words.at(at).store(number, Relaxed);
+        }
+        Self { words, size, origin }
+    }
+
+    /// Reads the header of a table that another process made; `None` when it is none.
+    pub(super) fn open(words: W) -> Option<Self> {
+        if words.count() < HEADER || words.at(0).load(Relaxed) != MAGIC {
+            return None;
+        }
+        let sizes = words.at(1).load(Relaxed);
+        let size = Size {
+            slots: u16::try_from(sizes >> 16).ok()?,
+            hold_words: u16::try_from(sizes & 0xffff).ok()?,
+        };
+        let word = |at: usize| words.at(at).load(Relaxed);
+        let origin = Origin { namespaces: word(2), root: [word(3), word(4), word(5)] };
+        (size.slots > 0 && size.words() <= words.count()).then_some(Self { words, size, origin })
+    }
+
+    pub(super) fn words(&self) -> &W {
+        &self.words
+    }
+
+    pub(super) fn size(&self) -> Size {
+        self.size
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = u16> + use<W> {
+        0..self.size.slots
+    }
+
+    /// The state of `slot`. One that does not exist is no state of ours.
+    pub(super) fn stamp(&self, slot: u16) -> Stamp {
+        match slot < self.size.slots {
+            // ORDERING: Acquire: pairs with the Release of whoever made this state (`change`).
+            true => Stamp::from_bits(self.state(slot).load(Acquire)),
+            false => Stamp { state: State::Unknown, generation: 0 },
+        }
+    }
+
+    /// The state of `id`; `None` when its slot is another's by now, or free.
+    pub(super) fn state_of(&self, id: ProcessId) -> Option<State> {
+        let stamp = self.stamp(id.slot);
+        let is_it = stamp.generation == id.generation && stamp.state != State::Free;
+        is_it.then_some(stamp.state)
+    }
+
+    /// Takes a free slot for a child of `parent`, the caller.
+    pub(super) fn reserve(&self, parent: ProcessId) -> Option<ProcessId> {
+        let id = self.take(State::Joining { parent: parent.slot })?;
+        // ORDERING: Release: as all data words, see `entry`. If the caller dies before this, the state word knows it.
+        self.data(id.slot, PARENT).store(parent.to_bits(), Release);
+        Some(id)
+    }
+
+    /// Takes a free slot for the caller, the process `pid`, which nobody reserved one for.
+    pub(super) fn arrive_unasked(&self, pid: u32, parent: Option<ProcessId>) -> Option<ProcessId> {
+        let id = self.take(State::Arriving { pid })?;
+        self.data(id.slot, PARENT).store(parent.map_or(0, ProcessId::to_bits), Release);
+        Some(id)
+    }
+
+    fn take(&self, state: State) -> Option<ProcessId> {
+        self.slots().find_map(|slot| {
+            loop {
+                let free = self.stamp(slot);
+                if free.state != State::Free {
+                    return None;
+                }
+                if self.change(slot, free, free.with(state)) {
+                    return Some(ProcessId { slot, generation: free.generation });
+                }
+            }
+        })
+    }
+
+    /// Gives back a slot that the caller reserved and that no child took; `false` when one did, or when it holds something.
+    pub(super) fn abandon(&self, id: ProcessId, parent: ProcessId) -> bool {
+        let joining = self.stamp_of(id, State::Joining { parent: parent.slot });
+        let ours = joining.with(State::Dead { recoverer: Some(parent.slot) });
+        // By way of a claim, so that a child that arrives this moment has its slot for itself, and a parent that dies this
+        // moment leaves something that its recoverer finds.
+        let is_unused = self.holds(id).next().is_none() && self.change(id.slot, joining, ours);
+        if is_unused {
+            self.clear(id);
+            self.set_recovered(id, parent.slot);
+            self.free(id);
+        }
+        is_unused
+    }
+
+    /// The first step of the caller, the process `pid`, into the slot that its parent reserved: from here on the slot is
+    /// its own, whatever becomes of the parent. `false` when the slot is not there for it any more.
+    pub(super) fn arrive(&self, id: ProcessId, pid: u32) -> bool {
+        let now = self.stamp(id.slot);
+        let is_waiting = matches!(now.state, State::Joining { .. });
+        let is_it = is_waiting && now.generation == id.generation;
+        is_it && self.change(id.slot, now, now.with(State::Arriving { pid }))
+    }
+
+    /// The second step: the caller, which arrived in the slot, says who it is. `false` when somebody took it for dead.
+    pub(super) fn go_live(&self, id: ProcessId, entry: Entry) -> bool {
+        // Only now: before it arrived the slot might have been taken away and given to another process.
+        // ORDERING: Release: pairs with the Acquire in `entry`.
+        self.data(id.slot, PID).store(entry.pid.into(), Release);
+        self.data(id.slot, START).store(entry.start_ticks, Release);
+        let arriving = self.stamp_of(id, State::Arriving { pid: entry.pid });
+        self.change(id.slot, arriving, arriving.with(State::Live))
+    }
+
+    /// Who the live process `id` is; `None` when it is not live.
+    pub(super) fn entry(&self, id: ProcessId) -> Option<Entry> {
+        let live = self.stamp_of(id, State::Live);
+        if self.stamp(id.slot) != live {
+            return None;
+        }
+        let entry = self.words_of(id);
+        // ORDERING: Relaxed is enough: had the loads above met a word that a later owner of the slot wrote (Release), their
+        // Acquire would make this load see that owner's state, or a later one.
+        let still = Stamp::from_bits(self.state(id.slot).load(Relaxed));
+        (still == live).then_some(entry)
+    }
+
+    /// The data words as they are: for a recoverer, whom nobody else changes them under.
+    pub(super) fn words_of(&self, id: ProcessId) -> Entry {
+        // ORDERING: Acquire: pairs with the Release in `go_live`; see `entry`.
+        let pid = self.data(id.slot, PID).load(Acquire);
+        let start_ticks = self.data(id.slot, START).load(Acquire);
+        Entry { pid: u32::try_from(pid).unwrap_or_default(), start_ticks }
+    }
+
+    pub(super) fn parent(&self, slot: u16) -> Option<ProcessId> {
+        ProcessId::from_bits(self.data(slot, PARENT).load(Acquire))
+    }
+
+    /// Makes `new` the parent of the process in `slot` if `old` is.
+    pub(super) fn adopt(&self, slot: u16, old: ProcessId, new: ProcessId) -> bool {
+        // The look first keeps a recoverer from taking everybody's cache lines.
+        self.parent(slot) == Some(old)
+            && self.data(slot, PARENT).exchange(old.to_bits(), new.to_bits())
+    }
+
+    /// What the process waits for; zero is nothing.
+    pub(super) fn waiting_on(&self, slot: u16) -> u64 {
+        self.data(slot, WAITING).load(Acquire)
+    }
+
+    /// For the process that has the slot.
+    pub(super) fn set_waiting_on(&self, slot: u16, what: u64) {
+        self.data(slot, WAITING).store(what, Release);
+    }
+
+    /// Notes that the process is dead. The caller knows that it is, and not by guessing.
+    pub(super) fn mark_dead(&self, id: ProcessId) -> Marked {
+        loop {
+            match self.state_of(id) {
+                None | Some(State::Unknown) => return Marked::Gone,
+                Some(State::Dead { .. } | State::Recovered) => return Marked::Before,
+                Some(state) => {
+                    let dead = self.stamp_of(id, State::Dead { recoverer: None });
+                    if self.change(id.slot, dead.with(state), dead) {
+                        return Marked::Now;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes that a process will never come to be, unless it has arrived; tells whether it had not.
+    pub(super) fn mark_dead_if_joining(&self, id: ProcessId) -> bool {
+        let now = self.stamp(id.slot);
+        let is_joining = matches!(now.state, State::Joining { .. });
+        let dead = now.with(State::Dead { recoverer: None });
+        is_joining && now.generation == id.generation && self.change(id.slot, now, dead)
+    }
+
+    /// The slot of the process that recovers the dead `id`.
+    pub(super) fn claimant(&self, id: ProcessId) -> Option<u16> {
+        match self.state_of(id) {
+            Some(State::Dead { recoverer }) => recoverer,
+            _ => None,
+        }
+    }
+
+    /// Makes the caller, the process in slot `recoverer`, the one that recovers.
+    pub(super) fn claim(&self, id: ProcessId, recoverer: u16) -> Claim {
+        loop {
+            match self.state_of(id) {
+                Some(State::Dead { recoverer: Some(other) }) => return Claim::Theirs(other),
+                Some(State::Dead { recoverer: None }) => {
+                    let dead = self.stamp_of(id, State::Dead { recoverer: None });
+                    let ours = dead.with(State::Dead { recoverer: Some(recoverer) });
+                    if self.change(id.slot, dead, ours) {
+                        return Claim::Ours;
+                    }
+                }
+                Some(State::Recovered) => return Claim::Recovered,
+                _ => return Claim::Nothing,
+            }
+        }
+    }
+
+    /// Takes back the claim of `recoverer`: the caller's own, or that of a dead process which the caller recovers.
+    pub(super) fn disclaim(&self, id: ProcessId, recoverer: u16) -> bool {
+        let claimed = self.stamp_of(id, State::Dead { recoverer: Some(recoverer) });
+        self.change(id.slot, claimed, claimed.with(State::Dead { recoverer: None }))
+    }
+
+    /// Clears everything that the dead process left in its slot. For the recoverer.
+    pub(super) fn clear(&self, id: ProcessId) {
+        for word in 0..self.size.hold_words {
+            self.hold_word(id.slot, word).store(0, Release);
+        }
+        self.clear_data(id);
+    }
+
+    fn clear_data(&self, id: ProcessId) {
+        for word in [PID, START, PARENT, WAITING] {
+            self.data(id.slot, word).store(0, Release);
+        }
+    }
+
+    /// Notes that nothing is left of the process. For the recoverer, who has cleared the slot.
+    pub(super) fn set_recovered(&self, id: ProcessId, recoverer: u16) -> bool {
+        debug_assert!(self.holds(id).next().is_none(), "a recovered process holds nothing");
+        let claimed = self.stamp_of(id, State::Dead { recoverer: Some(recoverer) });
+        self.change(id.slot, claimed, claimed.with(State::Recovered))
+    }
+
+    /// Frees the slot of a process of which nothing is left. Anybody may.
+    pub(super) fn free(&self, id: ProcessId) -> bool {
+        self.change(id.slot, self.stamp_of(id, State::Recovered), next_free(id))
+    }
+
+    /// Notes that the process holds a reference to `object`. For the process itself, or its parent while it is joining.
+    pub(super) fn hold(&self, id: ProcessId, object: u32) {
+        let (word, bit) = place(object);
+        // ORDERING: AcqRel: the reference is noted before it is used, and after what was done before it was got.
+        self.hold_word(id.slot, word).fetch_or(bit, AcqRel);
+    }
+
+    /// Notes that it does not any more. By the same.
+    pub(super) fn release(&self, id: ProcessId, object: u32) {
+        let (word, bit) = place(object);
+        self.hold_word(id.slot, word).fetch_and(!bit, AcqRel);
+    }
+
+    /// What the process holds, in ascending order.
+    pub(super) fn holds(&self, id: ProcessId) -> impl Iterator<Item = u32> {
+        (0..self.size.hold_words).flat_map(move |word| {
+            let bits = self.hold_word(id.slot, word).load(Acquire);
+            (0..64u32)
+                .filter(move |bit| bits >> bit & 1 == 1)
+                .map(move |bit| u32::from(word) * 64 + bit)
+        })
+    }
+
+    /// The processes not known to be dead that hold `object`.
+    pub(super) fn holders(&self, object: u32) -> impl Iterator<Item = ProcessId> {
+        let (word, bit) = place(object);
+        self.slots().filter_map(move |slot| {
+            let before = self.stamp(slot);
+            let counts = matches!(
+                before.state,
+                State::Joining { .. } | State::Arriving { .. } | State::Live
+            );
+            let holds = counts && self.hold_word(slot, word).load(Acquire) & bit != 0;
+            let is_it = holds && self.stamp(slot).generation == before.generation;
+            is_it.then_some(ProcessId { slot, generation: before.generation })
+        })
+    }
+
+    fn stamp_of(&self, id: ProcessId, state: State) -> Stamp {
+        Stamp { state, generation: id.generation }
+    }
+
+    /// The only place that changes a state.
+    fn change(&self, slot: u16, from: Stamp, to: Stamp) -> bool {
+        slot < self.size.slots && self.state(slot).exchange(from.to_bits(), to.to_bits())
+    }
+
+    fn state(&self, slot: u16) -> &W::Word {
+        self.words.at(HEADER + usize::from(slot))
+    }
+
+    fn data(&self, slot: u16, word: usize) -> &W::Word {
+        let slots = usize::from(self.size.slots);
+        self.words.at(HEADER + slots + usize::from(slot) * DATA + word)
+    }
+
+    fn hold_word(&self, slot: u16, word: u16) -> &W::Word {
+        let before = HEADER + usize::from(self.size.slots) * (1 + DATA);
+        let row = usize::from(slot) * usize::from(self.size.hold_words);
+        self.words.at(before + row + usize::from(word))
+    }
+}
+
+fn next_free(id: ProcessId) -> Stamp {
+    Stamp { state: State::Free, generation: id.generation.wrapping_add(1) }
+}
+
+fn place(object: u32) -> (u16, u64) {
+    (u16::try_from(object / 64).unwrap_or(u16::MAX), 1 << (object % 64))
+}
