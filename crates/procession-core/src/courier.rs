@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use procession_sys::memory::{SealedMapping, sealed_from};
+use procession_sys::memory::{Scratch, SealedMapping, sealed_from};
 use procession_sys::prim::{Mutex, lock};
 use procession_sys::socket::{self, Block};
 use procession_sys::{Deadline, OsCode, poll};
@@ -24,10 +24,9 @@ const SPILLED: u32 = 1;
 /// The longest content that lies in the packet. Twice as much still fits the socket's buffer, whose default is 208 KiB.
 const INLINE: usize = 64 << 10;
 
-/// Where packets are received. More than a packet needs, because the allocator takes zeroed memory of this size straight
-/// from the system, untouched: a process that receives two short messages, as every child does, then touches one page
-/// of it and not sixteen, at up to 5 µs each on a virtual machine.
-const BUFFER: usize = 160 << 10;
+/// Where packets are received. Memory from the system, of which only what is received touches a page: a fresh one costs up
+/// to 5 µs on a virtual machine, and every child receives two short messages.
+const BUFFER: usize = HEADER + INLINE;
 
 /// One end of a two-way connection between two processes that carries [`Message`]s.
 ///
@@ -42,7 +41,7 @@ const BUFFER: usize = 160 << 10;
 pub struct Courier {
     socket: Handle<OwnedFd>,
     /// Where packets are received; kept so that its pages are touched once.
-    buffer: Mutex<Vec<u8>>,
+    buffer: Mutex<Option<Scratch>>,
 }
 
 /// What a receiver that does not wait found.
@@ -111,12 +110,13 @@ impl Courier {
     /// As [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<Received> {
         let mut buffer = lock(&self.buffer);
-        if buffer.is_empty() {
-            *buffer = vec![0; BUFFER];
-        }
+        let buffer = match &mut *buffer {
+            Some(buffer) => buffer,
+            none => none.insert(Scratch::new(BUFFER)?),
+        };
         let mut handles = Vec::new();
         let received = loop {
-            match socket::recv(&self.socket, &mut buffer, &mut handles, Block::No) {
+            match socket::recv(&self.socket, buffer, &mut handles, Block::No) {
                 Ok(came) if came.bytes == 0 => return Ok(Received::Closed),
                 Ok(came) if came.handles_lost => return Err(handles_lost()),
                 Ok(came) => break came.bytes,
@@ -140,7 +140,7 @@ impl AsFd for Courier {
 impl From<OwnedFd> for Courier {
     /// Takes over one end of a pair of packet sockets.
     fn from(socket: OwnedFd) -> Self {
-        Self { socket: Handle(socket), buffer: Mutex::new(Vec::new()) }
+        Self { socket: Handle(socket), buffer: Mutex::new(None) }
     }
 }
 

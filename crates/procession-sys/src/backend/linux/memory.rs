@@ -2,9 +2,10 @@
 
 #![expect(unsafe_code, reason = "maps memory; see SharedWords and SealedMapping")]
 
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use memmap2::{Mmap, MmapOptions, MmapRaw};
+use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
 use rustix::io::Errno;
 
@@ -181,6 +182,45 @@ impl SharedWords {
 impl AsFd for SharedWords {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+/// Zeroed memory of this process alone, straight from the system: what is never touched costs nothing.
+///
+/// The allocator gives large zeroed memory untouched as well, but only until it has seen as large a block freed; from then on,
+/// and so in every process forked from such a one, it clears what it gives.
+#[derive(Debug)]
+pub struct Scratch(MmapMut);
+
+impl Scratch {
+    /// Maps `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the system is out of memory, or `len` is zero.
+    ///
+    /// # Source
+    ///
+    /// `mmap(2)`, `MAP_PRIVATE | MAP_ANONYMOUS`.
+    pub fn new(len: usize) -> Result<Self> {
+        MmapMut::map_anon(len).map(Self).map_err(|error| {
+            let code = Errno::from_io_error(&error).unwrap_or(Errno::NOMEM);
+            fail("map", format!("{len} bytes of memory"), code)
+        })
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }
 
