@@ -419,3 +419,12 @@ fn a_task_that_kills_every_worker_before_it_begins_is_given_up() {
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stdout, "large: Died\nsmall: 3\nfork: 0\n", "{stderr}");
 }
+
+#[test]
+fn a_pool_with_a_good_worker_is_not_broken_by_bad_ones() {
+    let _dog = watchdog(60);
+    let (output, stdout, stderr) =
+        procession_tests::run(&mut procession_tests::program(env!("CARGO_BIN_EXE_half_broken")));
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stdout, "long: 7\nafter: 8\n", "{stderr}");
+}

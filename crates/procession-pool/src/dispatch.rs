@@ -52,6 +52,11 @@ const MOST_FAILED_STARTS: u32 = 10;
 const START_AGAIN: Duration = Duration::from_millis(100);
 const START_AGAIN_MOST: Duration = Duration::from_secs(2);
 
+/// How long the next attempt waits after workers have ended before they were ready, more than [`FREE_STARTS`] in a row;
+/// twice as long each time, up to [`START_AGAIN_MOST`].
+const DIED_EARLY: Duration = Duration::from_millis(10);
+const FREE_STARTS: u32 = 3;
+
 /// How many times in a row the system may refuse to start a worker while none is there: about ten seconds.
 const MOST_REFUSALS: u32 = 9;
 
@@ -332,6 +337,11 @@ impl Dispatcher {
         self.settle(seat, worker, &death);
         if !was_ready {
             self.failed_starts += 1;
+            // Not at full speed for ever: the first few may be bad luck.
+            if let Some(round) = self.failed_starts.checked_sub(FREE_STARTS) {
+                let pause = DIED_EARLY * 2u32.saturating_pow(round);
+                self.refused = Some(Deadline::after(pause.min(START_AGAIN_MOST)));
+            }
             if self.failed_starts >= MOST_FAILED_STARTS && !self.occupied().any(|(_, w)| w.ready) {
                 let text =
                     format!("{MOST_FAILED_STARTS} workers in a row ended before they were ready");
