@@ -62,15 +62,15 @@ impl Child {
         drop(self.courier.send(&Message::encode(&()).unwrap()));
     }
 
-    /// How it ended, and what it said: the kind of report, and the error in it.
-    fn end(&self) -> (Ended, Option<(u8, Error)>) {
+    /// Waits until it has ended, as one that has called nothing and has said why.
+    #[track_caller]
+    fn refuses_with(&self, expected: ErrorKind) {
         assert!(poll::wait_readable(&self.pidfd, Deadline::after(SOON)).unwrap(), "it hangs");
-        let ended = pidfd::try_reap(&self.pidfd).unwrap().unwrap();
-        let said = self.courier.recv().unwrap().map(|message| {
-            let (kind, error) = message.bytes().split_first().unwrap();
-            (*kind, Message::decode_parts(error, Vec::new()).unwrap())
-        });
-        (ended, said)
+        assert_eq!(pidfd::try_reap(&self.pidfd).unwrap(), Some(Ended::Exited(1)));
+        let said = self.courier.recv().unwrap().expect("it says why");
+        let (kind, error) = said.bytes().split_first().unwrap();
+        let error: Error = Message::decode_parts(error, Vec::new()).unwrap();
+        assert_eq!((*kind, error.kind()), (NOT_STARTED, expected));
     }
 }
 
@@ -104,12 +104,7 @@ fn another_build_is_refused_before_anything_is_called() {
     let child = Child::start();
     let own = image::find(build_of_probe as fn() -> Vec<u8> as usize).unwrap().build_id.unwrap();
     child.send(&request(&child, own));
-    let (ended, said) = child.end();
-    let (kind, error) = said.unwrap();
-    assert_eq!(
-        (ended, kind, error.kind()),
-        (Ended::Exited(1), NOT_STARTED, ErrorKind::BuildMismatch)
-    );
+    child.refuses_with(ErrorKind::BuildMismatch);
 }
 
 #[test]
@@ -118,9 +113,7 @@ fn a_function_that_is_none_is_refused() {
     for distance in [0, 8, -4096, 1 << 20, i64::MAX] {
         let child = Child::start();
         child.send(&Request { function: (distance, 7), ..request(&child, build_of_probe()) });
-        let (ended, said) = child.end();
-        let (kind, error) = said.unwrap();
-        assert_eq!((ended, kind, error.kind()), (Ended::Exited(1), NOT_STARTED, ErrorKind::Decode));
+        child.refuses_with(ErrorKind::Decode);
     }
 }
 
@@ -129,12 +122,7 @@ fn a_message_for_another_process_is_refused() {
     let _dog = watchdog(60);
     let child = Child::start();
     child.send(&Request { pid: Some(child.pid + 1), ..request(&child, build_of_probe()) });
-    let (ended, said) = child.end();
-    let (kind, error) = said.unwrap();
-    assert_eq!(
-        (ended, kind, error.kind()),
-        (Ended::Exited(1), NOT_STARTED, ErrorKind::InvalidInput)
-    );
+    child.refuses_with(ErrorKind::InvalidInput);
 }
 
 #[test]
@@ -142,12 +130,7 @@ fn nonsense_is_another_build() {
     let _dog = watchdog(60);
     let child = Child::start();
     child.courier.send(&Message::from_parts(vec![255; 100], Vec::new())).unwrap();
-    let (ended, said) = child.end();
-    let (kind, error) = said.unwrap();
-    assert_eq!(
-        (ended, kind, error.kind()),
-        (Ended::Exited(1), NOT_STARTED, ErrorKind::BuildMismatch)
-    );
+    child.refuses_with(ErrorKind::BuildMismatch);
 }
 
 #[test]

@@ -273,8 +273,9 @@ enum Answer {
     None(JoinError),
 }
 
-/// How long a status that the fork server cannot tell any more is asked for: until whoever inherits the child reaps it.
-const STATUS_OF_STRANGER: Duration = Duration::from_millis(100);
+/// How long a status that the fork server cannot tell any more is asked for: until whoever inherits the child reaps it. Half
+/// of the 100 ms within which whoever waits for a dead process has an answer.
+const STATUS_OF_STRANGER: Duration = Duration::from_millis(50);
 
 impl Child {
     pub(crate) fn new(
