@@ -36,7 +36,10 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// What a process has that has started others: one lifeline and one reaper, for ever.
 fn warm_up() {
-    drop(Process::spawn(|| (), ()).unwrap());
+    // It runs on when its handle is dropped, so that the reaper has to see to it.
+    let (tx, rx) = pipe::<u8>().unwrap();
+    drop(Process::spawn(|rx: Receiver<u8>| rx.recv().is_ok(), (rx,)).unwrap());
+    drop(tx);
     Pool::new().unwrap().map(|x: u8| x, 0..3).unwrap();
     wait_until("nobody is left", || children().is_empty());
 }

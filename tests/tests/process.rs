@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use procession::prelude::*;
-use procession::{Error, ErrorKind, Panic};
+use procession::{Child, Error, ErrorKind, Panic};
 use procession_sys::signal;
 use procession_tests::{SOON, Stranger, program, run, watchdog};
 use serde::{Deserialize, Serialize, Serializer, ser};
@@ -191,10 +191,9 @@ fn exits_and_signals_are_told_apart() {
 #[test]
 fn terminate_and_kill_end_it_and_do_nothing_afterwards() {
     let _dog = watchdog(60);
-    for (end, number) in [
-        (Process::terminate as fn(&Process) -> _, signal::TERMINATE),
-        (Process::kill, signal::KILL),
-    ] {
+    for (end, number) in
+        [(Child::terminate as fn(&Child) -> _, signal::TERMINATE), (Child::kill, signal::KILL)]
+    {
         let child = waiting();
         end(&child).unwrap();
         assert!(matches!(child.join(), Err(JoinError::Died(_))));
@@ -334,8 +333,8 @@ fn a_peer_that_dies_closes_its_pipes() {
 #[test]
 fn children_see_nothing_of_their_parent_but_what_they_are_given() {
     let _dog = watchdog(60);
-    // Descriptor 7 is one that the parent inherited without close-on-exec: every child of a careless program has it.
-    let script = "exec 7</dev/null; exec \"$0\" \"$@\"";
+    // Descriptor 9 is one that the parent inherited without close-on-exec: every child of a careless program has it.
+    let script = "exec 9</dev/null; exec \"$0\" \"$@\"";
     let probe = env!("CARGO_BIN_EXE_probe");
     let mut command = program("/bin/sh");
     command.args(["-c", script, probe, "--secret", "x y"]);
@@ -344,11 +343,12 @@ fn children_see_nothing_of_their_parent_but_what_they_are_given() {
     let lines: Vec<_> = stdout.lines().collect();
     // The child writes its line in front of `init` as well: what stands there happens in every child.
     assert_eq!(lines.iter().filter(|line| **line == "main").count(), 2, "{stdout}");
-    assert!(lines.iter().any(|line| line.starts_with("parent sees [0, 1, 2, 7")), "{stdout}");
+    assert!(lines.iter().any(|line| line.starts_with("parent sees [0, 1, 2, 9")), "{stdout}");
     let child = lines.iter().find_map(|line| line.strip_prefix("child sees ")).expect("a line");
-    // Beside the standard streams: the way back to the parent, and the lifeline, which a fork has from its server as well.
-    assert!((5..=6).contains(&child.split(',').count()), "{child}");
-    assert!(!child.contains("7,") && !child.contains("7]"), "{child}");
+    // Beside the standard streams: the way back to the parent, the lifeline, which a fork has from its server as well, and the
+    // family's table.
+    assert!((6..=7).contains(&child.split(',').count()), "{child}");
+    assert!(!child.contains("9,") && !child.contains("9]"), "{child}");
     let role = |line: &&str| line.starts_with(r#"child's arguments ["procession-"#);
     assert_eq!(lines.iter().filter(|line| role(line)).count(), 1, "{stdout}");
     assert!(lines.contains(&r#"parent's arguments Some(["--secret", "x y"])"#), "{stdout}");

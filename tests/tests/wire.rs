@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use procession::{Error, ErrorKind};
+use procession_core::family::Family;
 use procession_core::{Courier, Deadline, Handle, Message};
 use procession_sys::pidfd::{self, Ended};
 use procession_sys::{image, poll, signal, spawn};
@@ -23,13 +24,30 @@ enum BuildId {
 struct Request {
     pid: Option<u32>,
     build: BuildId,
+    introduce: bool,
     function: (i64, u64),
     name: &'static str,
     path: Vec<u32>,
+    is_daemon: bool,
     parent: (u32, &'static str, Vec<Vec<u8>>),
+    authkey: Vec<u8>,
+}
+
+/// What follows in the message, up to the lifeline.
+#[derive(Clone, Serialize)]
+struct Rest {
     start_method: procession::StartMethod,
     signal_mask: u64,
+    interrupt: OnInterrupt,
 }
+
+#[derive(Clone, Serialize)]
+enum OnInterrupt {
+    Default,
+}
+
+/// Nothing is other than in the parent: seven settings that are absent, and no limits.
+const SETTINGS: [u8; 8] = [0; 8];
 
 struct Child {
     pid: u32,
@@ -56,7 +74,12 @@ impl Child {
     fn send(&self, request: &Request) {
         let lifeline = procession_core::lifeline::for_child().unwrap();
         let none = || None::<Handle<OwnedFd>>;
-        let whole = (request, Handle(lifeline), None::<Vec<u8>>, none(), none(), none());
+        let family = Family::current().unwrap();
+        let invitation = family.reserve().unwrap().invitation().unwrap();
+        let (start_method, signal_mask) = (procession::StartMethod::Spawn, 0);
+        let rest = Rest { start_method, signal_mask, interrupt: OnInterrupt::Default };
+        let tie = (Some(Handle(lifeline)), Some(signal::KILL));
+        let whole = (request, invitation, rest, tie, none(), none(), none(), SETTINGS);
         self.courier.send(&Message::encode(&whole).unwrap()).unwrap();
         // The arguments. It may have made up its mind already.
         drop(self.courier.send(&Message::encode(&()).unwrap()));
@@ -80,12 +103,13 @@ fn request(child: &Child, build: Vec<u8>) -> Request {
     Request {
         pid: Some(child.pid),
         build: BuildId::Linked(build),
+        introduce: false,
         function: (0, 0),
         name: "by hand",
         path: vec![1],
+        is_daemon: false,
         parent: (std::process::id(), "test", Vec::new()),
-        start_method: procession::StartMethod::Spawn,
-        signal_mask: 0,
+        authkey: vec![1; 32],
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a process that wants to know who it is | [`Family::current`], [`Family::me`] |
 //! | a parent, for a child that it is about to start | [`Family::reserve`], [`Reservation::invitation`], [`Reservation::commit`] |
-//! | a child, before anything else | [`Invitation::accept`] |
+//! | a child, before anything else | [`Invitation::accept`], or [`Invitation::keep`] for when it needs it |
 //! | whoever reaped a process, or saw its pidfd end | [`Family::mark_dead`] |
 //! | whoever waits for something that a process owns | [`Family::observe`], [`Family::is_alive`] |
 //! | crates with objects that processes hold | [`register_recovery`], [`Family::hold`], [`Family::holders`] |
@@ -71,6 +71,18 @@ static CURRENT: SetOnce<Family> = SetOnce::new();
 static ME: WipedWord = WipedWord::new();
 /// One thread of a process joins at a time.
 static JOINING: PerProcess<()> = PerProcess::new();
+/// How this process joins when it needs to. Its lock is taken before [`JOINING`].
+static KEPT: PerProcess<Kept> = PerProcess::new();
+
+/// An invitation that nobody has needed yet.
+#[derive(Debug, Default)]
+enum Kept {
+    #[default]
+    Nothing,
+    Invited(Invitation),
+    /// It was needed, and of no use.
+    Refused(Error),
+}
 
 /// The table that the processes of a family share.
 ///
@@ -95,6 +107,9 @@ impl Family {
     /// [`ErrorKind::Os`] when the system is out of memory or descriptors, or `/proc` is not mounted.
     pub fn current() -> Result<&'static Self> {
         if let Some(family) = Self::existing() {
+            return Ok(family);
+        }
+        if let Some(family) = accept_kept()? {
             return Ok(family);
         }
         let _joining = JOINING.lock()?;
@@ -143,6 +158,7 @@ impl Family {
 
     #[cold]
     fn join_unasked(&'static self) -> Result<ProcessId> {
+        accept_kept()?;
         let _joining = JOINING.lock()?;
         if let Some(me) = self.peek_me() {
             return Ok(me);
@@ -411,7 +427,12 @@ impl Reservation {
     /// [`ErrorKind::Os`] when this process may open no more descriptors.
     pub fn invitation(&self) -> Result<Invitation> {
         let segment = fd::duplicate(self.family.table.words())?;
-        Ok(Invitation { segment: Handle(segment), id: self.id })
+        Ok(Invitation { segment: Some(Handle(segment)), id: self.id })
+    }
+
+    /// The same, for a child that is forked from this process, and has the family already.
+    pub fn invitation_for_fork(&self) -> Invitation {
+        Invitation { segment: None, id: self.id }
     }
 
     /// Leaves the slot to the child, which has been started. From now on whoever reaps it calls
@@ -439,7 +460,8 @@ impl Drop for Reservation {
 /// A child's way into the family, to be sent in a message.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Invitation {
-    segment: Handle<OwnedFd>,
+    /// None for who has the family already.
+    segment: Option<Handle<OwnedFd>>,
     id: ProcessId,
 }
 
@@ -454,14 +476,19 @@ impl Invitation {
     /// namespace.
     pub fn accept(self) -> Result<&'static Family> {
         let _joining = JOINING.lock()?;
-        let words = SharedWords::open(self.segment.into_inner())?;
-        let table = Table::open(words)
-            .ok_or_else(|| Error::new(ErrorKind::Decode, "not the table of a family"))?;
-        let family = match Family::existing() {
-            // A fork has it already.
-            Some(family) if family.table.origin() == table.origin() => family,
-            Some(_) => return Err(elsewhere()),
-            None => Family::set_current(table)?,
+        let family = match (Family::existing(), self.segment) {
+            (Some(family), None) => family,
+            (None, None) => return Err(Error::new(ErrorKind::Decode, "not a whole invitation")),
+            (existing, Some(segment)) => {
+                let table = Table::open(SharedWords::open(segment.into_inner())?)
+                    .ok_or_else(|| Error::new(ErrorKind::Decode, "not the table of a family"))?;
+                match existing {
+                    // A fork has it already.
+                    Some(family) if family.table.origin() == table.origin() => family,
+                    Some(_) => return Err(elsewhere()),
+                    None => Family::set_current(table)?,
+                }
+            }
         };
         if family.peek_me().is_some() {
             return Err(elsewhere());
@@ -475,6 +502,38 @@ impl Invitation {
         }
         family.settle(self.id, us)?;
         Ok(family)
+    }
+}
+
+impl Invitation {
+    /// Keeps the invitation until something in this process needs the family: most processes never do, and joining costs
+    /// more than starting them may. Until then the slot stays reserved.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Os`] when the system is out of memory.
+    pub fn keep(self) -> Result<()> {
+        *KEPT.lock()? = Kept::Invited(self);
+        Ok(())
+    }
+}
+
+/// Joins by the invitation that was kept, if one was. Other threads wait meanwhile, lest they found a family.
+fn accept_kept() -> Result<Option<&'static Family>> {
+    let mut kept = KEPT.lock()?;
+    match std::mem::take(&mut *kept) {
+        Kept::Nothing => Ok(None),
+        Kept::Invited(invitation) => match invitation.accept() {
+            Ok(family) => Ok(Some(family)),
+            Err(error) => {
+                *kept = Kept::Refused(error.clone());
+                Err(error)
+            }
+        },
+        Kept::Refused(error) => {
+            *kept = Kept::Refused(error.clone());
+            Err(error)
+        }
     }
 }
 

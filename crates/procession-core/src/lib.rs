@@ -1,14 +1,17 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod authkey;
 pub mod bundle;
 pub mod codec;
 mod courier;
 mod error;
+pub mod exit;
 pub mod family;
 mod handle;
 pub mod lifeline;
 mod message;
+pub mod threads;
 
 pub use courier::{Courier, Received};
 pub use error::{Error, ErrorKind, Result};

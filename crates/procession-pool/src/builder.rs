@@ -2,10 +2,9 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread;
 
-use procession_core::Result;
-use procession_process::Context;
+use procession_core::{Error, ErrorKind, Result};
+use procession_process::{Context, StartMethod, cpu_count};
 
 use crate::dispatch::{self, Shared};
 use crate::pool::Pool;
@@ -62,11 +61,15 @@ impl Builder {
     /// # Errors
     ///
     /// [`NotInitialized`](procession_core::ErrorKind::NotInitialized) when `init()` did not run in this process,
-    /// [`Os`](procession_core::ErrorKind::Os) when the system has no room for the workers. None is left then.
+    /// [`Unsupported`](procession_core::ErrorKind::Unsupported) when the context's method is `thread`, or it is `fork` and other
+    /// threads run; [`Os`](procession_core::ErrorKind::Os) when the system has no room for the workers. None is left then.
     pub fn build(self) -> Result<Pool> {
-        let usable = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let workers = self.workers.unwrap_or_else(usable).get();
+        let workers = self.workers.map_or_else(cpu_count, Ok)?.get();
         let context = self.context.unwrap_or_default();
+        if context.start_method() == StartMethod::Thread {
+            let text = "a pool of threads is not there yet";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
         let shared = Arc::new(Shared::new()?);
         let dispatcher = dispatch::start(Arc::clone(&shared), workers, &self.name, context)?;
         Ok(Pool::from_parts(shared, workers, dispatcher))

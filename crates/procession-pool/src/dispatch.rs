@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use procession_core::threads::{self, Member};
 use procession_core::{Courier, Error, ErrorKind, Handle, Received, Result};
 use procession_process::{Context, Death, ExitStatus, Process};
 use procession_sys::doorbell::Doorbell;
@@ -158,8 +159,8 @@ pub(crate) fn start(
     for seat in 0..workers {
         dispatcher.fill(seat)?;
     }
-    let thread = std::thread::Builder::new().name("procession-pool".into());
-    Ok(signal::while_blocked(|| thread.spawn(move || dispatcher.run()))??)
+    let to_ring = Arc::clone(&dispatcher.shared);
+    threads::start("procession-pool", move || to_ring.ring(), move |member| dispatcher.run(member))
 }
 
 struct Dispatcher {
@@ -205,9 +206,10 @@ struct Assigned {
 }
 
 impl Dispatcher {
-    fn run(mut self) {
+    fn run(mut self, member: &Member) {
         let served = catch_unwind(AssertUnwindSafe(|| {
             loop {
+                member.rest();
                 match self.turn() {
                     Ok(true) => {}
                     ended => return ended,
@@ -325,7 +327,7 @@ impl Dispatcher {
             return Ok(());
         };
         let status = worker.process.exit_status().ok().flatten().unwrap_or(ExitStatus::Unknown);
-        let death = Death { name: worker.process.name().into(), pid: worker.process.pid(), status };
+        let death = worker.process.death(status);
         let cause = match ended {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
@@ -410,7 +412,7 @@ impl Dispatcher {
         let claims = Handle(fd::duplicate(&self.claims)?);
         self.started += 1;
         let name = format!("{}-{}", self.worker_name, self.started);
-        let process = self.context.process().name(name).signal_mask(self.signal_mask);
+        let process = self.context.process().name(name).daemon(true).signal_mask(self.signal_mask);
         let process = process.spawn(worker::run, (theirs, claims, seat))?;
         let mut inbox = lock(&self.shared.inbox);
         inbox.pids.resize(self.seats.len(), None);
@@ -517,8 +519,8 @@ impl Dispatcher {
             if let Some(worker) = self.seats[seat].take() {
                 let status = worker.process.exit_status().ok().flatten();
                 let status = status.unwrap_or(ExitStatus::Unknown);
-                let (name, pid) = (worker.process.name().into(), worker.process.pid());
-                self.settle(seat, worker, &Death { name, pid, status });
+                let death = worker.process.death(status);
+                self.settle(seat, worker, &death);
             }
         }
         lock(&self.shared.inbox).pids.clear();
@@ -531,7 +533,10 @@ impl Dispatcher {
     fn dismiss(mut self) {
         let mut leaving = Vec::new();
         for worker in self.seats.iter_mut().filter_map(Option::take) {
-            if !worker.assigned.is_empty() {
+            // An idle one has room for the word. Hanging up would do, but for forks that have a copy of our end.
+            let told = worker.assigned.is_empty()
+                && worker.courier.try_send(&protocol::farewell()).unwrap_or(true);
+            if !told {
                 drop(worker.process.kill());
             }
             leaving.push(worker.process);

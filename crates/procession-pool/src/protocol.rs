@@ -54,6 +54,11 @@ pub(crate) fn assignment(
     Ok(Message::from_parts(bytes, handles))
 }
 
+/// What tells a worker to end: an assignment of nothing.
+pub(crate) fn farewell() -> Message {
+    Message::from_parts(Vec::new(), Vec::new())
+}
+
 /// The function of an assignment, and its tasks in order.
 pub(crate) fn read_assignment(
     message: Message,

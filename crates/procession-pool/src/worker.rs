@@ -42,6 +42,9 @@ pub(crate) fn run(courier: Courier, claims: Handle<OwnedFd>, seat: usize) -> Res
     }
     let (claim, unwanted) = (claims.word(claim_of(seat)), claims.word(unwanted_of(seat)));
     while let Some(assignment) = courier.recv()? {
+        if assignment.bytes().is_empty() {
+            return Ok(());
+        }
         let (function, tasks) = protocol::read_assignment(assignment)?;
         let mut skipped = None;
         for (ticket, argument) in tasks {

@@ -12,7 +12,7 @@ use procession_sys::prim::{AtomicBool, OnceLock, Ordering};
 use procession_sys::signal::Mask;
 use procession_sys::spawn;
 
-use crate::{child, server};
+use crate::{executable, run, server};
 
 /// What a process of this program can be beside the program itself. The word on its command line says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Role {
     /// Plays the role, and ends the process.
     fn play(self, harness: bool) -> ! {
         match self {
-            Self::Child => child::run_as_child(),
+            Self::Child => run::run_as_child(),
             Self::ForkServer => server::run_as_server(harness),
         }
     }
@@ -118,12 +118,19 @@ impl Recipe {
         bootstrap: BorrowedFd<'_>,
         mask: Mask,
         environment: &[(OsString, OsString)],
+        name: Option<OsString>,
     ) -> Result<u32> {
-        let own_name = std::env::args_os().next().unwrap_or_else(|| spawn::THIS_PROGRAM.into());
+        let program = match executable::current() {
+            Some(path) => path.as_os_str(),
+            None => OsStr::new(spawn::THIS_PROGRAM),
+        };
+        let own_name = name
+            .or_else(|| std::env::args_os().next())
+            .unwrap_or_else(|| spawn::THIS_PROGRAM.into());
         let command_line: Vec<&OsStr> =
             std::iter::once(own_name.as_os_str()).chain(self.arguments.iter().copied()).collect();
         Ok(spawn::spawn(&spawn::Spec {
-            program: OsStr::new(spawn::THIS_PROGRAM),
+            program,
             arguments: &command_line,
             bootstrap,
             mask,

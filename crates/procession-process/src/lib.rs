@@ -1,16 +1,29 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+mod after_fork;
+mod birth;
 mod build_id;
 mod builder;
 mod child;
+mod children;
 mod current;
+mod ending;
+mod executable;
+mod exit_code;
+mod fork;
+mod in_thread;
 mod init;
+mod launch;
+mod memory_events;
 pub mod panic;
+mod plan;
 mod process;
 mod reaper;
 mod report;
 mod request;
+mod resources;
+mod run;
 mod server;
 mod start;
 mod status;
@@ -18,17 +31,41 @@ mod stream;
 mod target;
 pub mod trampoline;
 
-pub use builder::Builder;
-pub use current::parent_args;
+pub use after_fork::after_fork;
+pub use builder::{Builder, OnDrop, Run};
+pub use child::Child;
+pub use children::active_children;
+pub use current::{CurrentProcess, ParentProcess, current_process, parent_args, parent_process};
+pub use ending::{exit_on_interrupt, exit_on_terminate};
+pub use executable::{executable, set_executable};
+pub use exit_code::{ExitReason, exit};
 pub use init::init;
 pub use process::Process;
+pub use resources::Resource;
+pub use server::preload_fork_server;
 pub use start::{
     Context, StartMethod, force_start_method, set_start_method, start_method, start_method_if_set,
     start_methods,
 };
-pub use status::{Death, ExitStatus, JoinError, Panic};
+pub use status::{Death, ExitStatus, JoinError, Panic, Reason};
 pub use stream::Stream;
 pub use target::Target;
+
+/// The number of processors that this process may use: at most those that it is bound to, and what its control groups
+/// grant it of them, rounded up.
+///
+/// # Errors
+///
+/// [`ErrorKind::Os`](procession_core::ErrorKind::Os) when the system does not tell.
+///
+/// # Source
+///
+/// CPython `multiprocessing.cpu_count()`, `os.process_cpu_count()` (3.13); `sched_getaffinity(2)`, the kernel's "Control Group
+/// v2", `cpu.max`.
+#[doc(alias = "process_cpu_count")]
+pub fn cpu_count() -> procession_core::Result<std::num::NonZeroUsize> {
+    Ok(procession_sys::cpu::usable()?)
+}
 
 /// What the macros of this crate expand to; not for anybody else.
 #[doc(hidden)]

@@ -1,85 +1,87 @@
 //! Reaps processes whose handles were dropped, so that no zombie stays.
 //!
-//! One thread, started when the first such process is handed over, waits for the pidfds of all of them. It knows nothing
-//! but descriptors: a process that somebody else reaped meanwhile is none of its business any more.
+//! One thread, started when the first such process is handed over, waits for all of them. A process that somebody else
+//! reaped meanwhile is none of its business any more.
 //!
 //! After a fork the child has no such thread, and none of the processes is its child; the first process of its own that
 //! it drops starts a thread of its own.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread;
+use std::time::Duration;
 
+use procession_core::{Deadline, Result, threads};
 use procession_sys::doorbell::Doorbell;
 use procession_sys::poll::{self, Watch};
-use procession_sys::prim::{Mutex, lock};
-use procession_sys::{Deadline, OsError, pidfd, process, signal};
+use procession_sys::wipe::PerProcess;
 
+use crate::child::Child;
+
+#[derive(Default)]
 struct Reaper {
-    /// The process that the thread belongs to.
-    pid: u32,
-    bell: Doorbell,
+    /// While the thread runs.
+    bell: Option<Arc<Doorbell>>,
     /// Handed over, and not yet seen by the thread.
-    arrivals: Mutex<Vec<OwnedFd>>,
+    arrivals: Vec<Arc<Child>>,
 }
 
-static REAPER: Mutex<Option<Arc<Reaper>>> = Mutex::new(None);
+static REAPER: PerProcess<Reaper> = PerProcess::new();
 
-/// Reaps the process behind `pidfd` when it ends.
-pub(crate) fn reap_when_it_ends(pidfd: OwnedFd) {
-    let handed_over = reaper().and_then(|reaper| {
-        lock(&reaper.arrivals).push(pidfd);
-        Ok(reaper.bell.ring()?)
-    });
-    if let Err(error) = handed_over {
+/// Reaps the process when it ends.
+pub(crate) fn reap_when_it_ends(child: Arc<Child>) {
+    if let Err(error) = hand_over(child) {
         // Out of threads or descriptors. The process ends with this one, and is reaped then.
         tracing::warn!(%error, "a process was dropped that nobody can wait for");
     }
 }
 
-fn reaper() -> Result<Arc<Reaper>, procession_core::Error> {
-    let mut current = lock(&REAPER);
-    if let Some(reaper) = current.as_ref().filter(|reaper| reaper.pid == process::id()) {
-        return Ok(Arc::clone(reaper));
-    }
-    let reaper = Arc::new(Reaper {
-        pid: process::id(),
-        bell: Doorbell::new()?,
-        arrivals: Mutex::new(Vec::new()),
-    });
-    let for_thread = Arc::clone(&reaper);
-    let thread = thread::Builder::new().name("procession-reap".into());
-    signal::while_blocked(|| thread.spawn(move || for_thread.run()))??;
-    Ok(Arc::clone(current.insert(reaper)))
+fn hand_over(child: Arc<Child>) -> Result<()> {
+    let mut reaper = REAPER.lock()?;
+    let bell = match &reaper.bell {
+        Some(bell) => Arc::clone(bell),
+        None => {
+            let bell = Arc::new(Doorbell::new()?);
+            let (to_hear, to_ring) = (Arc::clone(&bell), Arc::clone(&bell));
+            // Should the ring fail, whoever forks is told that this thread does not come to rest.
+            let ring = move || drop(to_ring.ring());
+            let _thread = threads::start("procession-reap", ring, move |member| {
+                run(member, &to_hear);
+            })?;
+            Arc::clone(reaper.bell.insert(bell))
+        }
+    };
+    reaper.arrivals.push(child);
+    Ok(bell.ring()?)
 }
 
-impl Reaper {
-    fn run(&self) {
-        let mut waiting = Vec::new();
-        loop {
-            if let Err(error) = self.turn(&mut waiting) {
-                tracing::error!(%error, "processes that were dropped are not reaped any more");
-                // The next one that is dropped starts another thread.
-                lock(&REAPER).take_if(|current| std::ptr::eq(Arc::as_ptr(current), self));
-                return;
+fn run(member: &threads::Member, bell: &Doorbell) {
+    let mut waiting = Vec::new();
+    loop {
+        member.rest();
+        if let Err(error) = turn(&mut waiting, bell) {
+            tracing::error!(%error, "processes that were dropped are not reaped any more");
+            // The next one that is dropped starts another thread.
+            if let Ok(mut reaper) = REAPER.lock() {
+                reaper.bell = None;
             }
+            return;
         }
     }
+}
 
-    /// Waits for something to happen, and sees to it.
-    fn turn(&self, waiting: &mut Vec<OwnedFd>) -> Result<(), OsError> {
-        let mut watches: Vec<_> = waiting.iter().map(Watch::readable).collect();
-        watches.push(Watch::readable(&self.bell));
-        poll::wait(&mut watches, Deadline::NEVER)?;
-        let ready: Vec<bool> = watches.iter().map(Watch::is_ready).collect();
-        let mut ready = ready.iter();
-        waiting.retain(|pidfd| {
-            let ended = ready.next().is_some_and(|ready| *ready);
-            // A debugger may make the descriptor readable before its time: then the process is waited for again.
-            !ended || matches!(pidfd::try_reap(pidfd), Ok(None))
-        });
-        self.bell.silence()?;
-        waiting.append(&mut lock(&self.arrivals));
-        Ok(())
-    }
+/// Waits for something to happen, and sees to it.
+fn turn(waiting: &mut Vec<Arc<Child>>, bell: &Doorbell) -> Result<()> {
+    let mut watches: Vec<_> = waiting.iter().map(|child| Watch::readable(&**child)).collect();
+    watches.push(Watch::readable(bell));
+    poll::wait(&mut watches, Deadline::NEVER)?;
+    let ready: Vec<bool> = watches.iter().map(Watch::is_ready).collect();
+    let mut ready = ready.iter();
+    // A debugger may make the descriptor readable before its time, and a fork server may not have told yet how the process
+    // ended: then it is waited for again.
+    waiting.retain(|child| {
+        let ended = ready.next().is_some_and(|ready| *ready);
+        !ended || !child.wait(Duration::from_millis(100)).unwrap_or(true)
+    });
+    bell.silence()?;
+    waiting.append(&mut REAPER.lock()?.arrivals);
+    Ok(())
 }

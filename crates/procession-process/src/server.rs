@@ -3,7 +3,7 @@
 //!
 //! The first half is the server's side, the second the requester's.
 
-#![expect(unsafe_code, reason = "forks, and changes the environment of a process without threads")]
+#![expect(unsafe_code, reason = "forks a process without threads")]
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,13 +16,17 @@ use procession_sys::fork::{self, Forked};
 use procession_sys::poll::{self, Watch};
 use procession_sys::prim::{Mutex, lock};
 use procession_sys::surroundings::{self, Limit, Surroundings};
+use procession_sys::wipe::{PerProcess, PerProcessGuard};
 use procession_sys::{Deadline, pidfd, process, signal, spawn};
 use serde::{Deserialize, Serialize};
 
 use crate::build_id::BuildId;
-use crate::child;
+use crate::fork::replace_environment;
 use crate::init::{Recipe, Role};
 use crate::report::Report;
+use crate::target::Target;
+use crate::trampoline::FunctionRef;
+use crate::{after_fork, executable, panic, run};
 
 /// The first message to a server.
 #[derive(Serialize, Deserialize)]
@@ -30,6 +34,8 @@ struct Welcome {
     pid: u32,
     build: BuildId,
     lifeline: Handle<OwnedFd>,
+    /// What to call before it serves.
+    preload: Vec<FunctionRef>,
 }
 
 /// Asks for a child.
@@ -44,7 +50,6 @@ struct Order {
 struct Inherited {
     output: Handle<OwnedFd>,
     error_output: Handle<OwnedFd>,
-    ignores_interrupt: bool,
     directory: Option<Handle<OwnedFd>>,
     settings: Option<Settings>,
     environment: Option<Vec<(Vec<u8>, Vec<u8>)>>,
@@ -63,14 +68,14 @@ struct Settings {
 ///
 /// In a test harness there is one more thread, which waits for this one and holds nothing.
 pub(crate) fn run_as_server(harness: bool) -> ! {
-    let bootstrap = spawn::take_bootstrap().unwrap_or_else(|error| child::lost(&error));
+    let bootstrap = spawn::take_bootstrap().unwrap_or_else(|error| run::lost(&error));
     let threads = if harness { 2 } else { 1 };
     match serve(Courier::from(bootstrap), threads) {
-        Ok(Some(bootstrap)) => child::run_and_exit(bootstrap),
-        Ok(None) => child::exit(0),
+        Ok(Some(bootstrap)) => run::run_and_exit(bootstrap),
+        Ok(None) => run::exit(0),
         Err(error) => {
             tracing::error!(%error, "the fork server cannot go on");
-            child::exit(child::FAILED)
+            run::exit(run::FAILED)
         }
     }
 }
@@ -94,27 +99,16 @@ struct Forkling {
 fn serve(control: Courier, threads: usize) -> Result<Option<Courier>> {
     let Some(welcome) = control.recv()? else { return Ok(None) };
     let welcome: Welcome = welcome.decode()?;
-    if welcome.pid != process::id() || welcome.build != *BuildId::current()? {
+    if welcome.pid != process::id() || !welcome.build.is_here()? {
         return Err(Error::new(ErrorKind::BuildMismatch, "another program started this server"));
     }
-    lifeline::arm(welcome.lifeline.into_inner())?;
+    lifeline::arm(welcome.lifeline.into_inner(), Some(signal::KILL))?;
     process::set_thread_name("procession-fork")?;
     // Orders say whether children ignore it; what was before does not matter.
     let _was_ignored = signal::ignore(signal::INTERRUPT)?;
-    let mut server = Server {
-        control,
-        present: Surroundings::of_this_process()?,
-        children: Vec::new(),
-        unfit: None,
-    };
-    let found = fork::thread_count()?;
-    if found > threads {
-        let text = format!(
-            "the fork server has {found} threads: something before `procession::init()` starts some; use the start \
-             method `spawn`, or start them later"
-        );
-        server.unfit = Some(Error::new(ErrorKind::Unsupported, text));
-    }
+    let unfit = preload_all(&welcome.preload).and_then(|()| count_threads(threads)).err();
+    let present = Surroundings::of_this_process()?;
+    let mut server = Server { control, present, children: Vec::new(), unfit };
     loop {
         let (ordered, ended) = server.wait()?;
         server.bury(&ended);
@@ -137,6 +131,33 @@ fn serve(control: Courier, threads: usize) -> Result<Option<Courier>> {
             Err(error) => tracing::warn!(%error, "the fork server cannot take an order"),
         }
     }
+}
+
+fn preload_all(functions: &[FunctionRef]) -> Result<()> {
+    for function in functions {
+        let nothing = Message::encode(&())?;
+        let called =
+            panic::catch(std::panic::AssertUnwindSafe(|| function.call(nothing, Vec::new())));
+        called.map_err(|panic| {
+            let text = format!("a function that the fork server calls before it serves {panic}");
+            Error::new(ErrorKind::Panicked, text)
+        })??;
+    }
+    Ok(())
+}
+
+fn count_threads(expected: usize) -> Result<()> {
+    let found = fork::thread_count()?;
+    if found <= expected {
+        return Ok(());
+    }
+    let names: Vec<_> = fork::threads()?.into_iter().map(|thread| thread.name).collect();
+    let text = format!(
+        "the fork server has {found} threads ({}): something before `procession::init()`, or a preloaded function, starts \
+         some; use the start method `spawn`, or start them later",
+        names.join(", ")
+    );
+    Err(Error::new(ErrorKind::Unsupported, text))
 }
 
 impl Server {
@@ -213,16 +234,16 @@ impl Server {
             order.bootstrap.send(&started.into_message()?)
         });
         match introduced {
-            Ok(()) => order.bootstrap,
-            Err(error) => child::refuse(&order.bootstrap, error),
+            Ok(()) => {
+                after_fork::run();
+                order.bootstrap
+            }
+            Err(error) => run::refuse(&order.bootstrap, error),
         }
     }
 }
 
 fn settle_in(wanted: Inherited, present: &Surroundings) -> Result<()> {
-    if !wanted.ignores_interrupt {
-        signal::restore_default(signal::INTERRUPT)?;
-    }
     replace_standard_stream(&wanted.output, StandardStream::Output)?;
     replace_standard_stream(&wanted.error_output, StandardStream::Error)?;
     if let Some(directory) = wanted.directory {
@@ -234,33 +255,16 @@ fn settle_in(wanted: Inherited, present: &Surroundings) -> Result<()> {
         wanted.apply_over(present)?;
     }
     if let Some(environment) = wanted.environment {
-        replace_environment(environment);
+        let text = |bytes| OsString::from_vec(bytes);
+        let entries = environment.into_iter().map(|(name, value)| (text(name), text(value)));
+        replace_environment(entries.collect());
     }
     Ok(())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a fork of a process without threads has none either"
-)]
-fn replace_environment(wanted: Vec<(Vec<u8>, Vec<u8>)>) {
-    for (name, _) in std::env::vars_os() {
-        if !wanted.iter().any(|(wanted, _)| *wanted == name.as_bytes()) {
-            // SAFETY: This process has one thread.
-            unsafe { std::env::remove_var(name) };
-        }
-    }
-    for (name, value) in wanted {
-        let (name, value) = (OsString::from_vec(name), OsString::from_vec(value));
-        // SAFETY: This process has one thread.
-        unsafe { std::env::set_var(name, value) };
-    }
-}
-
 /// The connection to this process's server.
-struct Connection {
-    /// The process that it belongs to: after a fork the child has none.
-    owner: u32,
+#[derive(Debug)]
+pub(crate) struct Connection {
     server: u32,
     control: Courier,
     /// What the server has inherited.
@@ -268,16 +272,51 @@ struct Connection {
     environment: Vec<(OsString, OsString)>,
 }
 
-static CONNECTION: Mutex<Option<Connection>> = Mutex::new(None);
+static CONNECTION: PerProcess<Option<Connection>> = PerProcess::new();
+/// What the next server calls before it serves.
+static PRELOAD: Mutex<Vec<FunctionRef>> = Mutex::new(Vec::new());
+
+/// Has the fork server call `function` before it serves, once, from its next start on; so that what the function prepares is in
+/// every process that the server forks: tables, caches, open files. After others that were named before.
+///
+/// It must not leave threads behind. If it panics, starting a process is an error that says so.
+///
+/// # Errors
+///
+/// [`ErrorKind::Unsupported`] for a function of a library that was loaded at run time.
+///
+/// # Source
+///
+/// CPython `multiprocessing.set_forkserver_preload()`, with `on_error='fail'`.
+#[doc(alias = "set_forkserver_preload")]
+pub fn preload_fork_server<F: Target<(), Output = ()>>(function: F) -> Result<()> {
+    lock(&PRELOAD).push(FunctionRef::of(function)?);
+    Ok(())
+}
+
+/// The connection while this process forks: in the child, nothing of it is kept.
+pub(crate) fn forking() -> Result<PerProcessGuard<'static, Option<Connection>>> {
+    Ok(CONNECTION.lock()?)
+}
+
+/// Ends a server that does not answer.
+pub(crate) fn give_up() {
+    // Without the memory for the lock there is no server.
+    if let Ok(mut slot) = CONNECTION.lock()
+        && let Some(connection) = slot.take()
+    {
+        connection.close();
+    }
+}
 
 /// Asks for a process whose end of the courier is `bootstrap`, with this environment.
 ///
 /// What comes out of the other end first is that the process has [started](Report::Started), or why it has not; if nothing
 /// comes and it is closed, no process was started, or it ended without having called anything: see [`is_gone`].
 pub(crate) fn order(bootstrap: Courier, environment: &[(OsString, OsString)]) -> Result<()> {
-    let mut slot = lock(&CONNECTION);
+    let mut slot = CONNECTION.lock()?;
     if slot.as_ref().is_none_or(Connection::is_gone) {
-        if let Some(connection) = slot.take().filter(|known| known.owner == process::id()) {
+        if let Some(connection) = slot.take() {
             tracing::warn!(pid = connection.server, "the fork server is gone; starting another");
             connection.close();
         }
@@ -291,7 +330,7 @@ pub(crate) fn order(bootstrap: Courier, environment: &[(OsString, OsString)]) ->
 
 /// Whether the server is gone, so that asking again asks another one.
 pub(crate) fn is_gone() -> bool {
-    lock(&CONNECTION).as_ref().is_none_or(Connection::is_gone)
+    CONNECTION.lock().is_ok_and(|slot| slot.as_ref().is_none_or(Connection::is_gone))
 }
 
 impl Connection {
@@ -300,16 +339,21 @@ impl Connection {
         let (control, theirs) = Courier::pair()?;
         let surroundings = Surroundings::of_this_process()?;
         let environment: Vec<_> = std::env::vars_os().collect();
-        let server = recipe.execute(theirs.as_fd(), signal::thread_mask()?, &environment)?;
+        let mask = signal::thread_mask()?;
+        let server = recipe.execute(theirs.as_fd(), mask, &environment, None)?;
         drop(theirs);
         let welcome = || {
             Message::encode(&Welcome {
                 pid: server,
-                build: BuildId::current()?.clone(),
+                build: match executable::current() {
+                    Some(_) => BuildId::for_another_file()?,
+                    None => BuildId::current()?.clone(),
+                },
                 lifeline: Handle(lifeline::for_child()?),
+                preload: lock(&PRELOAD).clone(),
             })
         };
-        let connection = Self { owner: process::id(), server, control, surroundings, environment };
+        let connection = Self { server, control, surroundings, environment };
         match welcome().and_then(|welcome| connection.control.send(&welcome)) {
             Ok(()) => {}
             // It has died already: the first order finds out.
@@ -327,7 +371,7 @@ impl Connection {
     fn is_gone(&self) -> bool {
         let mut watch = [Watch::hang_up(&self.control)];
         let looked = poll::wait(&mut watch, Deadline::after(Duration::ZERO));
-        self.owner != process::id() || looked.is_err() || watch[0].has_hung_up()
+        looked.is_err() || watch[0].has_hung_up()
     }
 
     fn order(&self, bootstrap: Courier, environment: &[(OsString, OsString)]) -> Result<()> {
@@ -344,7 +388,6 @@ impl Connection {
         let mut inherited = Inherited {
             output: Handle(fd::duplicate(std::io::stdout())?),
             error_output: Handle(fd::duplicate(std::io::stderr())?),
-            ignores_interrupt: signal::is_ignored(signal::INTERRUPT)?,
             directory: None,
             settings: None,
             environment: None,

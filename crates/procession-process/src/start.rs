@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use procession_core::{Error, ErrorKind, Result};
-use procession_sys::prim::{Mutex, lock};
+use procession_sys::prim::AtomicU32;
+use procession_sys::prim::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use crate::Builder;
@@ -25,19 +26,56 @@ pub enum StartMethod {
     ForkServer,
     /// This program is executed anew.
     Spawn,
+    /// This process is copied. The process has all memory and all descriptors of this one, and no arguments are encoded; but
+    /// a process that has other threads than the calling one cannot be copied safely, and the start is refused then: see
+    /// [`Builder::fork_despite_threads`].
+    ///
+    /// The price grows with the memory of this process.
+    Fork,
+    /// A thread of this process stands for a process: no isolation, no signals, and nothing to inherit. For programs that are
+    /// to run where processes are not wanted, and for debugging.
+    ///
+    /// # Source
+    ///
+    /// CPython `multiprocessing.dummy`.
+    Thread,
 }
 
-/// The methods of this platform, the default one first.
+/// The methods of this platform by which *processes* are started, the default one first.
 ///
 /// # Source
 ///
 /// CPython `multiprocessing.get_all_start_methods()`.
 #[doc(alias = "get_all_start_methods")]
 pub fn start_methods() -> &'static [StartMethod] {
-    &[StartMethod::ForkServer, StartMethod::Spawn]
+    &[StartMethod::ForkServer, StartMethod::Spawn, StartMethod::Fork]
 }
 
-static CHOSEN: Mutex<Option<StartMethod>> = Mutex::new(None);
+/// One more than the place of the chosen method in [`ALL`]; zero when none is chosen.
+static CHOSEN: AtomicU32 = AtomicU32::new(0);
+
+const ALL: [StartMethod; 4] =
+    [StartMethod::ForkServer, StartMethod::Spawn, StartMethod::Fork, StartMethod::Thread];
+
+fn number(method: StartMethod) -> u32 {
+    match method {
+        StartMethod::ForkServer => 1,
+        StartMethod::Spawn => 2,
+        StartMethod::Fork => 3,
+        StartMethod::Thread => 4,
+    }
+}
+
+fn method(number: u32) -> Option<StartMethod> {
+    ALL.into_iter().find(|method| self::number(*method) == number)
+}
+
+/// Chooses the method if none is chosen; tells the one that was chosen before.
+fn choose(method: StartMethod) -> Option<StartMethod> {
+    // ORDERING: Relaxed: the number stands for itself.
+    let before = CHOSEN.compare_exchange(0, number(method), Relaxed, Relaxed);
+    before.err().and_then(self::method)
+}
 
 /// Chooses the method by which processes are started that do not say otherwise, here and in the processes started from
 /// here. Once, before anything is started.
@@ -50,13 +88,13 @@ static CHOSEN: Mutex<Option<StartMethod>> = Mutex::new(None);
 ///
 /// CPython `multiprocessing.set_start_method()`.
 pub fn set_start_method(method: StartMethod) -> Result<()> {
-    let mut chosen = lock(&CHOSEN);
-    if let Some(before) = *chosen {
-        let text = format!("the start method has been set already, to {before}");
-        return Err(Error::new(ErrorKind::InvalidInput, text));
+    match choose(method) {
+        None => Ok(()),
+        Some(before) => {
+            let text = format!("the start method has been set already, to {before}");
+            Err(Error::new(ErrorKind::InvalidInput, text))
+        }
     }
-    *chosen = Some(method);
-    Ok(())
 }
 
 /// Chooses the method whether or not one has been chosen. What was started before is unaffected.
@@ -65,7 +103,7 @@ pub fn set_start_method(method: StartMethod) -> Result<()> {
 ///
 /// CPython `multiprocessing.set_start_method(method, force=True)`.
 pub fn force_start_method(method: StartMethod) {
-    *lock(&CHOSEN) = Some(method);
+    CHOSEN.store(number(method), Relaxed);
 }
 
 /// The method by which processes are started that do not say otherwise. The answer is final: from now on
@@ -76,7 +114,8 @@ pub fn force_start_method(method: StartMethod) {
 /// CPython `multiprocessing.get_start_method()`.
 #[doc(alias = "get_start_method")]
 pub fn start_method() -> StartMethod {
-    *lock(&CHOSEN).get_or_insert(start_methods()[0])
+    let default = start_methods()[0];
+    choose(default).unwrap_or(default)
 }
 
 /// The method that was chosen, if any was; nothing is final by asking.
@@ -85,7 +124,7 @@ pub fn start_method() -> StartMethod {
 ///
 /// CPython `multiprocessing.get_start_method(allow_none=True)`.
 pub fn start_method_if_set() -> Option<StartMethod> {
-    *lock(&CHOSEN)
+    method(CHOSEN.load(Relaxed))
 }
 
 impl fmt::Display for StartMethod {
@@ -93,6 +132,8 @@ impl fmt::Display for StartMethod {
         f.write_str(match self {
             Self::ForkServer => "forkserver",
             Self::Spawn => "spawn",
+            Self::Fork => "fork",
+            Self::Thread => "thread",
         })
     }
 }
@@ -102,8 +143,8 @@ impl FromStr for StartMethod {
 
     /// Reads Python's name of a method.
     fn from_str(name: &str) -> Result<Self> {
-        let known = start_methods().iter().find(|method| method.to_string() == name);
-        known.copied().ok_or_else(|| {
+        let known = ALL.into_iter().find(|method| method.to_string() == name);
+        known.ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, format!("there is no start method `{name}` here"))
         })
     }
@@ -148,7 +189,13 @@ impl Context {
 
     /// Describes a process before it is started.
     pub fn process(self) -> Builder {
-        Builder::default().start_method(self.method)
+        let prefix = match self.method {
+            StartMethod::ForkServer => "ForkServer",
+            StartMethod::Spawn => "Spawn",
+            StartMethod::Fork => "Fork",
+            StartMethod::Thread => "Thread",
+        };
+        Builder::default().prefix(prefix).start_method(self.method)
     }
 }
 

@@ -98,11 +98,31 @@ pub struct Death {
     pub pid: u32,
     /// How it ended.
     pub status: ExitStatus,
+    /// Why, as far as that is known.
+    pub reason: Reason,
+}
+
+/// Why a process ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Reason {
+    /// By itself, or by somebody else.
+    Unknown,
+    /// Its parent had asked it to end, by a method of its handle.
+    Asked,
+    /// The system killed it because memory ran out, as far as can be told: the system counted such a kill in this
+    /// process's control group (`memory.events`), and nobody here had sent the signal.
+    OutOfMemory,
 }
 
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} (pid {}) {}", self.name, self.pid, self.status)
+        write!(f, "process {} (pid {}) {}", self.name, self.pid, self.status)?;
+        f.write_str(match self.reason {
+            Reason::Unknown => "",
+            Reason::Asked => " when it was asked to end",
+            Reason::OutOfMemory => " for want of memory",
+        })
     }
 }
 
@@ -172,7 +192,8 @@ mod tests {
 
     #[test]
     fn join_errors_become_errors_with_the_same_kind() {
-        let death = Death { name: "Process-1".into(), pid: 7, status: ExitStatus::Exited(3) };
+        let (name, status, reason) = ("Process-1".into(), ExitStatus::Exited(3), Reason::Unknown);
+        let death = Death { name, pid: 7, status, reason };
         let error = Error::from(JoinError::Died(death));
         assert_eq!(error.kind(), ErrorKind::Died);
         let text = "process Process-1 (pid 7) exited with code 3 before its function returned";

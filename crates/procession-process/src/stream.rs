@@ -1,5 +1,6 @@
 //! Where a process's standard streams lead.
 
+use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -36,7 +37,23 @@ enum Kind {
     #[default]
     Inherit,
     Null,
+    Piped,
     Open(Arc<OwnedFd>),
+}
+
+/// Whether a process has its parent's standard output from the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HasOwn {
+    Yes,
+    No,
+}
+
+/// The ends of a process's standard streams that its parent holds.
+#[derive(Debug, Default)]
+pub(crate) struct Pipes {
+    pub(crate) input: Option<PipeWriter>,
+    pub(crate) output: Option<PipeReader>,
+    pub(crate) error_output: Option<PipeReader>,
 }
 
 impl Stream {
@@ -50,25 +67,68 @@ impl Stream {
         Self(Kind::Null)
     }
 
-    /// What the process makes its stream; nothing when it has the right one. `own` is this process's.
-    pub(crate) fn descriptor(&self, own: impl AsFd) -> Result<Option<Handle<OwnedFd>>> {
-        Ok(match &self.0 {
-            Kind::Inherit => Some(Handle(fd::duplicate(own)?)),
-            Kind::Null => Some(Handle(null()?)),
-            Kind::Open(fd) => Some(Handle(fd::duplicate(fd)?)),
-        })
+    /// A pipe, whose other end this process [takes](crate::Child::take_stdout) from the handle.
+    pub fn piped() -> Self {
+        Self(Kind::Piped)
     }
 
-    /// The same, for a stream that is inherited anyhow.
-    pub(crate) fn descriptor_unless_inherited(&self) -> Result<Option<Handle<OwnedFd>>> {
-        match &self.0 {
-            Kind::Inherit => Ok(None),
-            Kind::Null | Kind::Open(_) => self.descriptor(std::io::stderr()),
+    pub(crate) fn is_inherited(&self) -> bool {
+        matches!(self.0, Kind::Inherit)
+    }
+
+    /// What the process makes its standard input.
+    pub(crate) fn for_input(&self, pipes: &mut Pipes) -> Result<Option<Handle<OwnedFd>>> {
+        Ok(Some(Handle(match &self.0 {
+            Kind::Inherit => fd::duplicate(std::io::stdin())?,
+            Kind::Null => null()?,
+            Kind::Open(fd) => fd::duplicate(fd)?,
+            Kind::Piped => {
+                let (reader, writer) = std::io::pipe()?;
+                pipes.input = Some(writer);
+                fd::duplicate(OwnedFd::from(reader))?
+            }
+        })))
+    }
+
+    /// What the process makes its standard output; nothing when it has the right one.
+    pub(crate) fn for_output(
+        &self,
+        pipes: &mut Pipes,
+        has_own: HasOwn,
+    ) -> Result<Option<Handle<OwnedFd>>> {
+        match self.is_inherited() && has_own == HasOwn::Yes {
+            true => Ok(None),
+            false => self.outward(std::io::stdout(), &mut pipes.output),
         }
+    }
+
+    /// What the process makes its standard error; nothing when it has the right one.
+    pub(crate) fn for_error_output(&self, pipes: &mut Pipes) -> Result<Option<Handle<OwnedFd>>> {
+        match self.is_inherited() {
+            true => Ok(None),
+            false => self.outward(std::io::stderr(), &mut pipes.error_output),
+        }
+    }
+
+    fn outward(
+        &self,
+        own: impl AsFd,
+        end: &mut Option<PipeReader>,
+    ) -> Result<Option<Handle<OwnedFd>>> {
+        Ok(Some(Handle(match &self.0 {
+            Kind::Inherit => fd::duplicate(own)?,
+            Kind::Null => null()?,
+            Kind::Open(fd) => fd::duplicate(fd)?,
+            Kind::Piped => {
+                let (reader, writer) = std::io::pipe()?;
+                *end = Some(reader);
+                fd::duplicate(OwnedFd::from(writer))?
+            }
+        })))
     }
 }
 
-fn null() -> Result<OwnedFd> {
+pub(crate) fn null() -> Result<OwnedFd> {
     let file = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     Ok(file.into())
 }

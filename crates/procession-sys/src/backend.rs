@@ -1,8 +1,8 @@
 //! Chooses the operating system once.
 //!
-//! A port is one directory beside `linux/` with the same modules: `doorbell`, `fd`, `fork`, `futex`, `image`,
-//! `lifeline`, `memory`, `pidfd`, `poll`, `process`, `signal`, `socket`, `spawn`, `surroundings` and `wipe`. No other file of the workspace names an
-//! operating system.
+//! A port is one directory beside `linux/` with the same modules: `cpu`, `doorbell`, `fd`, `fork`, `futex`, `image`,
+//! `lifeline`, `memory`, `oom`, `pidfd`, `poll`, `process`, `random`, `signal`, `socket`, `spawn`, `stdio`, `surroundings`,
+//! `tree`, `user` and `wipe`. No other file of the workspace names an operating system.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("procession has no backend for this operating system yet; see docs/platform.md");

@@ -4,13 +4,22 @@
 pub use procession_connection::{
     Duplex, MAX_MESSAGE_BYTES, Receiver, RecvTimeoutError, Sender, TryRecvError, duplex, pipe,
 };
+pub use procession_core::authkey::AuthKey;
 pub use procession_core::{Error, ErrorKind, Handle, OsCode, Result};
 pub use procession_pool::{Pool, TaskError};
 pub use procession_process::{
-    Context, Death, ExitStatus, JoinError, Panic, Process, StartMethod, Target, force_start_method,
-    init, parent_args, set_start_method, start_method, start_method_if_set, start_methods,
-    test_support,
+    Child, Context, CurrentProcess, Death, ExitReason, ExitStatus, JoinError, OnDrop, Panic,
+    ParentProcess, Process, Reason, Resource, Run, StartMethod, Stream, Target, active_children,
+    after_fork, cpu_count, current_process, executable, exit, exit_on_interrupt, exit_on_terminate,
+    force_start_method, init, parent_args, parent_process, preload_fork_server, set_executable,
+    set_start_method, start_method, start_method_if_set, start_methods, test_support,
 };
+
+/// The end of a process: what is still to be done then.
+pub mod finalize {
+    #[doc(inline)]
+    pub use procession_core::exit::{Finalizer, is_exiting};
+}
 
 /// Pools: builders and the iterators of streamed results.
 pub mod pool {

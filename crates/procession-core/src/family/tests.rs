@@ -101,7 +101,7 @@ fn invitations_are_refused_where_they_make_no_sense() {
     let error = reservation.invitation().unwrap().accept().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
     let foreign = Invitation {
-        segment: Handle(fd::duplicate(SharedWords::create(100).unwrap()).unwrap()),
+        segment: Some(Handle(fd::duplicate(SharedWords::create(100).unwrap()).unwrap())),
         id: reservation.id(),
     };
     assert_eq!(foreign.accept().unwrap_err().kind(), ErrorKind::Decode);

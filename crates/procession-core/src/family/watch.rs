@@ -7,7 +7,6 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use procession_sys::doorbell::Doorbell;
@@ -18,7 +17,7 @@ use procession_sys::{Deadline, OsError};
 use super::Family;
 use super::oracle::{Life, System, life};
 use super::stamp::ProcessId;
-use crate::Result;
+use crate::{Result, threads};
 
 /// How long the thread stays when nobody is observed any more: waits follow each other.
 const LINGER: Duration = Duration::from_secs(1);
@@ -121,23 +120,29 @@ fn add(family: &'static Family, id: ProcessId, adopted: bool) -> Result<bool> {
 /// Starts the thread; it waits for the lock that the caller holds.
 fn start(family: &'static Family) -> Result<Arc<Doorbell>> {
     let bell = Arc::new(Doorbell::new()?);
-    let for_thread = Arc::clone(&bell);
-    thread::Builder::new().name("procession-watch".into()).spawn(move || {
-        let mut retry = false;
-        loop {
-            match turn(&for_thread, retry) {
-                Ok(Some(seen)) => {
-                    retry = false;
-                    for id in seen {
-                        retry |= !see_to(family, id);
+    let (for_thread, to_ring) = (Arc::clone(&bell), Arc::clone(&bell));
+    // Should the ring fail, whoever forks is told that this thread does not come to rest.
+    threads::start(
+        "procession-watch",
+        move || drop(to_ring.ring()),
+        move |member| {
+            let mut retry = false;
+            loop {
+                member.rest();
+                match turn(&for_thread, retry) {
+                    Ok(Some(seen)) => {
+                        retry = false;
+                        for id in seen {
+                            retry |= !see_to(family, id);
+                        }
                     }
+                    Ok(None) => return,
+                    // Out of memory for the list: somebody's death is not seen before there is some again.
+                    Err(_) => retry = true,
                 }
-                Ok(None) => return,
-                // Out of memory for the list: somebody's death is not seen before there is some again.
-                Err(_) => retry = true,
             }
-        }
-    })?;
+        },
+    )?;
     Ok(bell)
 }
 

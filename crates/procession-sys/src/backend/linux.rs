@@ -1,5 +1,7 @@
 //! Linux: descriptors for everything, futexes, pidfds, memfds.
 
+mod cgroup;
+pub mod cpu;
 pub mod doorbell;
 pub mod fd;
 pub mod fork;
@@ -7,13 +9,22 @@ pub mod futex;
 pub mod image;
 pub mod lifeline;
 pub mod memory;
+pub mod oom;
 pub mod pidfd;
 pub mod poll;
 pub mod process;
+pub mod random;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+mod stat;
+pub mod stdio;
 pub mod surroundings;
+pub mod terminal;
+#[cfg(test)]
+mod testing;
+pub mod tree;
+pub mod user;
 pub mod wipe;
 
 use rustix::io::{Errno, retry_on_intr};

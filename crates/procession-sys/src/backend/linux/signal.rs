@@ -1,6 +1,10 @@
-//! Signal numbers, names and masks.
+//! Signal numbers, names, effects and masks.
 
 #![expect(unsafe_code, reason = "calls the C library")]
+
+mod caught;
+
+pub use caught::{catch, die_of, ignore_terminal_interrupt, times_caught};
 
 use std::mem::MaybeUninit;
 
@@ -21,6 +25,16 @@ pub const CONTINUE: i32 = libc::SIGCONT;
 pub const ABORT: i32 = libc::SIGABRT;
 /// What a process gets that touches memory it must not.
 pub const SEGMENT: i32 = libc::SIGSEGV;
+/// What the terminal's Ctrl-C sends.
+pub const INTERRUPT: i32 = libc::SIGINT;
+/// What a process gets whose terminal is gone.
+pub const HANG_UP: i32 = libc::SIGHUP;
+/// Tells a process that a child of it has ended or stopped.
+pub const CHILD: i32 = libc::SIGCHLD;
+/// Means what a program wants it to.
+pub const USER_1: i32 = libc::SIGUSR1;
+/// Means what a program wants it to.
+pub const USER_2: i32 = libc::SIGUSR2;
 
 /// The name of a signal, or `None` for a number without one.
 ///
@@ -119,8 +133,16 @@ fn empty_set() -> libc::sigset_t {
     unsafe { set.assume_init() }
 }
 
-/// What the terminal's Ctrl-C sends.
-pub const INTERRUPT: i32 = libc::SIGINT;
+/// What a signal does to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// What the system does by default: for most signals, the process ends.
+    Default,
+    /// Nothing.
+    Ignored,
+    /// A function of the program runs.
+    Handled,
+}
 
 /// Makes this process ignore `signal`; tells whether it did before.
 ///
@@ -148,6 +170,32 @@ pub fn restore_default(signal: i32) -> Result<bool> {
     set_disposition(signal, libc::SIG_DFL)
 }
 
+/// What `signal` does to this process.
+///
+/// # Errors
+///
+/// [`INVALID`](crate::OsCode::INVALID) when there is no such signal.
+///
+/// # Source
+///
+/// `sigaction(2)`.
+pub fn disposition(signal: i32) -> Result<Disposition> {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: Without a new action the call only writes the present one, for which there is room.
+    match unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) } {
+        0 => {
+            // SAFETY: The call wrote it, and all of it was zero before.
+            let action = unsafe { action.assume_init() };
+            Ok(match action.sa_sigaction {
+                libc::SIG_DFL => Disposition::Default,
+                libc::SIG_IGN => Disposition::Ignored,
+                _ => Disposition::Handled,
+            })
+        }
+        _ => Err(fail("read the effect of", subject(signal), Errno::INVAL)),
+    }
+}
+
 /// Whether this process ignores `signal`.
 ///
 /// # Errors
@@ -158,26 +206,19 @@ pub fn restore_default(signal: i32) -> Result<bool> {
 ///
 /// `sigaction(2)`.
 pub fn is_ignored(signal: i32) -> Result<bool> {
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: Without a new action the call only writes the present one, for which there is room.
-    match unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) } {
-        0 => {
-            // SAFETY: The call wrote it, and all of it was zero before.
-            let action = unsafe { action.assume_init() };
-            Ok(action.sa_sigaction == libc::SIG_IGN)
-        }
-        _ => Err(fail("read the effect of", format!("signal {signal}"), Errno::INVAL)),
-    }
+    Ok(disposition(signal)? == Disposition::Ignored)
 }
 
 fn set_disposition(signal: i32, disposition: libc::sighandler_t) -> Result<bool> {
     // SAFETY: The two dispositions are not functions: nothing of this program is called.
     match unsafe { libc::signal(signal, disposition) } {
-        libc::SIG_ERR => {
-            Err(fail("change the effect of", format!("signal {signal}"), Errno::INVAL))
-        }
+        libc::SIG_ERR => Err(fail("change the effect of", subject(signal), Errno::INVAL)),
         before => Ok(before == libc::SIG_IGN),
     }
+}
+
+fn subject(signal: i32) -> String {
+    format!("signal {signal}")
 }
 
 /// The signals that this thread blocks.
@@ -250,5 +291,26 @@ mod tests {
         assert_eq!(thread_mask().unwrap(), wanted);
         set_thread_mask(before).unwrap();
         assert_eq!(thread_mask().unwrap(), before);
+    }
+
+    #[test]
+    fn the_effect_of_a_signal_is_told() {
+        super::super::testing::alone(|| {
+            restore_default(USER_1).unwrap();
+            assert_eq!(disposition(USER_1), Ok(Disposition::Default));
+            assert_eq!((ignore(USER_1), ignore(USER_1)), (Ok(false), Ok(true)));
+            assert_eq!(
+                (disposition(USER_1), is_ignored(USER_1)),
+                (Ok(Disposition::Ignored), Ok(true))
+            );
+            assert_eq!(restore_default(USER_1), Ok(true));
+            assert_eq!(is_ignored(USER_1), Ok(false));
+            ignore_terminal_interrupt().unwrap();
+            assert_eq!(disposition(INTERRUPT), Ok(Disposition::Handled));
+            assert_eq!(is_ignored(INTERRUPT), Ok(false));
+        });
+        for signal in [-1, 0, 65] {
+            assert_eq!(disposition(signal).unwrap_err().code(), crate::OsCode::INVALID);
+        }
     }
 }

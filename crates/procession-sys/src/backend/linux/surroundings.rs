@@ -1,40 +1,19 @@
 //! What a process inherits beside its program, and another one can be made to have.
 
+mod processors;
+mod resource;
+
+pub use processors::{affinity, set_affinity};
+pub use resource::{Limit, Resource, limit, set_limit};
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit};
-use rustix::thread::CpuSet;
 
 use super::{call, fail};
 use crate::Result;
-
-/// The limits that are inherited, in the order in which they travel.
-///
-/// Source: `getrlimit(2)`.
-const LIMITS: [Resource; 16] = [
-    Resource::Cpu,
-    Resource::Fsize,
-    Resource::Data,
-    Resource::Stack,
-    Resource::Core,
-    Resource::Rss,
-    Resource::Nproc,
-    Resource::Nofile,
-    Resource::Memlock,
-    Resource::As,
-    Resource::Locks,
-    Resource::Sigpending,
-    Resource::Msgqueue,
-    Resource::Nice,
-    Resource::Rtprio,
-    Resource::Rttime,
-];
-
-/// A limit: what holds now and what it may be raised to; `None` is without limit.
-pub type Limit = (Option<u64>, Option<u64>);
 
 /// What a process inherits beside its program, its descriptors and its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +24,7 @@ pub struct Surroundings {
     pub umask: u32,
     /// The priority, from -20 (the most) to 19.
     pub nice: i32,
-    /// The limits on resources.
+    /// The limits on resources, in the order of [`Resource::ALL`].
     pub limits: Vec<Limit>,
     /// The processors that the calling thread may use.
     pub processors: Vec<u16>,
@@ -70,20 +49,12 @@ impl Surroundings {
             <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(directory.as_bytes()),
         );
         let nice = call("read the priority", none, || rustix::process::getpriority_process(None))?;
-        let set = call("read the affinity", none, || rustix::thread::sched_getaffinity(None))?;
-        let limits = LIMITS.map(|resource| {
-            let Rlimit { current, maximum } = rustix::process::getrlimit(resource);
-            (current, maximum)
-        });
         Ok(Self {
             directory: directory.into(),
             umask: umask()?,
             nice,
-            limits: limits.to_vec(),
-            processors: (0..CpuSet::MAX_CPU)
-                .filter(|cpu| set.is_set(*cpu))
-                .filter_map(|cpu| u16::try_from(cpu).ok())
-                .collect(),
+            limits: Resource::ALL.map(limit).to_vec(),
+            processors: affinity()?,
         })
     }
 
@@ -98,35 +69,38 @@ impl Surroundings {
     ///
     /// `umask(2)`, `setpriority(2)`, `setrlimit(2)`, `sched_setaffinity(2)`.
     pub fn apply_over(&self, present: &Self) -> Result<()> {
-        let none = String::new;
         if self.umask != present.umask {
             rustix::process::umask(Mode::from_bits_truncate(self.umask));
         }
         if self.nice != present.nice {
-            call("change the priority", none, || {
-                rustix::process::setpriority_process(None, self.nice)
-            })?;
+            set_nice(self.nice)?;
         }
         if self.processors != present.processors {
-            let mut set = CpuSet::new();
-            for cpu in &self.processors {
-                set.set(usize::from(*cpu));
-            }
-            call("change the affinity", none, || rustix::thread::sched_setaffinity(None, &set))?;
+            set_affinity(&self.processors)?;
         }
-        let limits = LIMITS.into_iter().zip(self.limits.iter().zip(&present.limits));
+        let limits = Resource::ALL.into_iter().zip(self.limits.iter().zip(&present.limits));
         for (resource, (wanted, present)) in limits {
             if wanted != present {
-                let limit = Rlimit { current: wanted.0, maximum: wanted.1 };
-                call(
-                    "change a limit",
-                    || format!("{resource:?}"),
-                    || rustix::process::setrlimit(resource, limit),
-                )?;
+                set_limit(resource, *wanted)?;
             }
         }
         Ok(())
     }
+}
+
+/// Gives the calling thread the priority `nice`, from -20 (the most) to 19; what lies beyond is cut.
+///
+/// Threads that it starts afterwards inherit it; in a process with one thread it is the priority of the process.
+///
+/// # Errors
+///
+/// [`NOT_PERMITTED`](crate::OsCode::NOT_PERMITTED) or `EACCES` when only the superuser may have it.
+///
+/// # Source
+///
+/// `setpriority(2)`; that it is about one thread: "C library/kernel differences".
+pub fn set_nice(nice: i32) -> Result<()> {
+    call("change the priority", String::new, || rustix::process::setpriority_process(None, nice))
 }
 
 fn umask() -> Result<u32> {
@@ -175,12 +149,26 @@ mod tests {
     fn what_is_read_can_be_applied() {
         let present = Surroundings::of_this_process().unwrap();
         assert!(present.directory.is_absolute() && !present.processors.is_empty());
-        assert_eq!(present.limits.len(), LIMITS.len());
+        assert_eq!(present.limits.len(), Resource::ALL.len());
         let mut other = present.clone();
         other.umask ^= 0o007;
         other.apply_over(&present).unwrap();
         assert_eq!(Surroundings::of_this_process().unwrap(), other);
         present.apply_over(&other).unwrap();
         assert_eq!(Surroundings::of_this_process().unwrap(), present);
+    }
+
+    use super::super::testing::alone;
+
+    #[test]
+    fn the_priority_can_be_lowered() {
+        alone(|| {
+            let nice = || rustix::process::getpriority_process(None).unwrap();
+            let lower = (nice() + 1).min(19);
+            set_nice(lower).unwrap();
+            assert_eq!(nice(), lower);
+            set_nice(99).unwrap();
+            assert_eq!(nice(), 19);
+        });
     }
 }

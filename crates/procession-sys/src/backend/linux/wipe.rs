@@ -60,7 +60,7 @@ impl WipedWord {
     ///
     /// `mmap(2)`, `madvise(2)` on `MADV_WIPEONFORK`.
     pub fn get(&self) -> Result<&'static AtomicU64> {
-        let (page, index) = (page()?, self.index()?);
+        let (page, index) = (page(&PAGE)?, self.index()?);
         // SAFETY: `index` is below the number of words of the page, so the word lies inside it.
         let word = unsafe { page.add(index) };
         // SAFETY: 1. It is aligned, as the page is. 2. The page is never unmapped, and reached through atomics only
@@ -69,7 +69,15 @@ impl WipedWord {
     }
 
     /// The first half of the word, for futexes; use either this or [`get`](Self::get).
-    fn half(&self) -> Result<&'static AtomicU32> {
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Source
+    ///
+    /// As [`get`](Self::get).
+    pub fn half(&self) -> Result<&'static AtomicU32> {
         let half: *const AtomicU32 = ptr::from_ref(self.get()?).cast();
         // SAFETY: As for the word, of which this is the first half; nobody accesses this one as a whole.
         Ok(unsafe { &*half })
@@ -97,10 +105,10 @@ impl Default for WipedWord {
     }
 }
 
-/// Maps the page if nobody has; never waits for another thread, which a fork might have left behind.
-fn page() -> Result<*const AtomicU64> {
+/// Maps the page and notes it in `place` if nobody has; never waits for another thread, which a fork might have left behind.
+fn page(place: &AtomicPtr<AtomicU64>) -> Result<*const AtomicU64> {
     // ORDERING: Acquire: pairs with the exchange below, after which the page is mapped and advised.
-    let page = PAGE.load(Acquire);
+    let page = place.load(Acquire);
     if !page.is_null() {
         return Ok(page);
     }
@@ -117,14 +125,14 @@ fn page() -> Result<*const AtomicU64> {
     let advised = call("have forks wipe memory", String::new, wipe);
     // ORDERING: AcqRel: pairs with the load above, in either role.
     let installed =
-        advised.map(|()| PAGE.compare_exchange(ptr::null_mut(), mapped.cast(), AcqRel, Acquire));
+        advised.map(|()| place.compare_exchange(ptr::null_mut(), mapped.cast(), AcqRel, Acquire));
     match installed {
         Ok(Ok(_null)) => Ok(mapped.cast()),
         other => {
             // SAFETY: The memory was mapped above, and was not installed, so nobody refers to it.
             let unmapped = unsafe { munmap(mapped, BYTES) };
             debug_assert_eq!(unmapped, Ok(()), "the mapping is our own");
-            other.map(|won| won.unwrap_or_default().cast_const())
+            other.map(|lost| lost.unwrap_or_else(|winner| winner).cast_const())
         }
     }
 }
@@ -250,7 +258,7 @@ impl<T> Drop for PerProcessGuard<'_, T> {
     }
 }
 
-/// A value that is set once and lives as long as the program. Neither setting nor reading ever waits.
+/// A value that is set once, or replaced rarely, and lives as long as the program. Neither setting nor reading ever waits.
 #[derive(Debug)]
 pub struct SetOnce<T: 'static>(
     /// INVARIANT: null, or from `Box::into_raw` and never freed.
@@ -287,6 +295,18 @@ impl<T: Send + Sync> SetOnce<T> {
         };
         // SAFETY: Not null, and as in `get`.
         unsafe { &*winner }
+    }
+}
+
+impl<T: Send + Sync> SetOnce<T> {
+    /// Sets the value whether or not there was one before, which stays where it is: others may refer to it. For what
+    /// changes a few times in the life of a program.
+    pub fn replace(&self, value: T) -> &'static T {
+        let new = Box::into_raw(Box::new(value));
+        // ORDERING: Release: pairs with the load in `get`.
+        self.0.store(new, Release);
+        // SAFETY: It comes from `Box::into_raw` and is never freed (INVARIANT of the field).
+        unsafe { &*new }
     }
 }
 
@@ -353,6 +373,28 @@ mod tests {
         assert!(holds_in_a_fork(|| WORD.get().is_ok_and(|word| word.load(Relaxed) == 0)));
         assert!(!holds_in_a_fork(|| WORD.get().is_ok_and(|word| word.load(Relaxed) == 7)));
         assert_eq!(word.load(Relaxed), 7);
+    }
+
+    #[test]
+    fn threads_that_map_the_page_at_once_get_the_same() {
+        for _ in 0..200 {
+            let (place, waiting) = (AtomicPtr::default(), AtomicU32::new(2));
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        waiting.fetch_sub(1, Relaxed);
+                        while waiting.load(Relaxed) > 0 {
+                            std::thread::yield_now();
+                        }
+                        let mine = page(&place).unwrap();
+                        assert!(!mine.is_null());
+                        assert_eq!(mine, place.load(Relaxed).cast_const());
+                    });
+                }
+            });
+            // SAFETY: The memory was mapped above; the threads that knew it have ended.
+            unsafe { munmap(place.into_inner().cast(), BYTES) }.unwrap();
+        }
     }
 
     #[test]

@@ -1,0 +1,150 @@
+//! When this process is told to end: by Ctrl-C, or by `SIGTERM`.
+//!
+//! Nothing happens unless the program asks for it, with [`exit_on_interrupt`] or [`exit_on_terminate`]. Then a signal handler rings a
+//! bell, and a thread that waits for it exits the process as `main` would have: with finalizers and exit handlers, and
+//! every child ended. The second signal of the same kind kills at once, in the handler, whatever the threads do.
+
+use std::io::Write;
+
+use procession_core::{Deadline, Result, exit, threads};
+use procession_sys::doorbell::Doorbell;
+use procession_sys::prim::AtomicBool;
+use procession_sys::prim::Ordering::{Acquire, Release};
+use procession_sys::wipe::{PerProcess, SetOnce};
+use procession_sys::{fork, poll, process, signal, stdio};
+
+use crate::run;
+
+/// What a shell adds to the number of the signal that ended a program.
+const SIGNALED: i32 = 128;
+
+#[derive(Default)]
+struct Watch {
+    /// While a thread of this process waits for it.
+    bell: Option<&'static Doorbell>,
+}
+
+static WATCH: PerProcess<Watch> = PerProcess::new();
+/// Rung for good when the process was told to end. Forks inherit it silent: who was told to end does not fork.
+static TOLD: SetOnce<Doorbell> = SetOnce::new();
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// Has Ctrl-C end this program in order: one line on standard error, all children ended, finalizers run, exit code 130. A second
+/// Ctrl-C kills it, and with it all its children.
+///
+/// Processes that are started from now on leave Ctrl-C to this one, so that they say nothing of their own.
+///
+/// Without this, Ctrl-C ends this program and its children at once, without a word, as it ends any program. A program that has
+/// a handler of its own for `SIGINT` keeps it, unless it calls this; its children leave Ctrl-C to it as well.
+///
+/// # Fork
+///
+/// A forked child does not inherit this.
+///
+/// # Errors
+///
+/// [`ErrorKind::Os`](procession_core::ErrorKind::Os) when the system has no room for a thread or descriptors.
+///
+/// # Examples
+///
+/// ```
+/// # use procession_process as procession;
+/// # fn main() -> procession_core::Result<()> {
+/// procession::init();
+/// procession::exit_on_interrupt()?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn exit_on_interrupt() -> Result<()> {
+    Ok(signal::catch(signal::INTERRUPT, watch()?)?)
+}
+
+/// Has `SIGTERM` end this process in order: all children ended, finalizers run, exit code 143. A second one kills it, and with
+/// it all its children.
+///
+/// To be called in the program itself, or in a process that was started, by the function that it runs: so that
+/// [`terminate`](crate::Child::terminate) lets it tidy up. What its function holds is not dropped.
+///
+/// # Fork
+///
+/// A forked child does not inherit this.
+///
+/// # Errors
+///
+/// As [`exit_on_interrupt`].
+pub fn exit_on_terminate() -> Result<()> {
+    Ok(signal::catch(signal::TERMINATE, watch()?)?)
+}
+
+/// Whether this process was told to end.
+pub(crate) fn has_begun() -> bool {
+    // ORDERING: Acquire: pairs with the store in `end_as`.
+    BEGUN.load(Acquire)
+}
+
+/// Becomes readable when this process is told to end.
+pub(crate) fn bell() -> Option<&'static Doorbell> {
+    TOLD.get()
+}
+
+/// The bell that signal handlers ring, and somebody who listens.
+fn watch() -> Result<&'static Doorbell> {
+    let mut watch = WATCH.lock()?;
+    if let Some(bell) = watch.bell {
+        return Ok(bell);
+    }
+    if TOLD.get().is_none() {
+        TOLD.set(Doorbell::new()?);
+    }
+    let bell: &'static Doorbell = Box::leak(Box::new(Doorbell::new()?));
+    // Should the ring fail, whoever forks is told that this thread does not come to rest.
+    let _thread = threads::start(
+        "procession-end",
+        move || drop(bell.ring()),
+        move |member| {
+            loop {
+                member.rest();
+                let waited =
+                    poll::wait_readable(bell, Deadline::NEVER).and_then(|_| bell.silence());
+                if waited.is_err() {
+                    // The second signal still kills.
+                    return;
+                }
+                if signal::times_caught(signal::INTERRUPT) > 0 {
+                    // Nobody else can be told.
+                    drop(writeln!(std::io::stderr(), "interrupted"));
+                    end_as(signal::INTERRUPT);
+                }
+                if signal::times_caught(signal::TERMINATE) > 0 {
+                    end_as(signal::TERMINATE);
+                }
+            }
+        },
+    )?;
+    watch.bell = Some(bell);
+    Ok(bell)
+}
+
+fn end_as(signal: i32) -> ! {
+    let code = SIGNALED + signal;
+    let own = fork::thread_id();
+    // Another thread may be exiting already, and wait for children: then it does the last step instead.
+    let last = exit::Finalizer::new(i32::MIN, move || {
+        if fork::thread_id() != own {
+            // The buffers that an exit would flush.
+            drop(std::io::stdout().flush());
+            drop(stdio::flush_c());
+            process::exit_now(u8::try_from(code).unwrap_or(u8::MAX));
+        }
+    });
+    // Without memory for it, the exit code is that of the other thread.
+    drop(last.map(exit::Finalizer::keep));
+    // ORDERING: Release: pairs with `has_begun`.
+    BEGUN.store(true, Release);
+    if let Some(told) = TOLD.get() {
+        // Cannot fail for a doorbell.
+        drop(told.ring());
+    }
+    // Waits for ever when another thread exits.
+    run::exit(code)
+}

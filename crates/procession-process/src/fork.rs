@@ -1,0 +1,123 @@
+//! The start method `fork`: the process is a copy of this one.
+//!
+//! What can go wrong with that, and what is done about it:
+//!
+//! * *Other threads* are not in the copy, and what they were in the middle of stays so. So a process that has any but ours is
+//!   not forked, unless the caller answers for them. Ours stand still meanwhile ([`procession_core::threads`]).
+//! * *What belongs to this process* (its children, its fork server, its lifeline) is not the child's: the child lets go of
+//!   it first. What is cached behind locks is in memory that forks wipe ([`procession_sys::wipe`]).
+//! * *Text in buffers* would be written by both: the buffers of the standard library and of C are flushed before.
+//! * *The stack* of the caller is in the copy: the child never returns to it, but ends as any child does.
+
+#![expect(unsafe_code, reason = "forks, and changes the environment of a process without threads")]
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use procession_core::{Courier, Error, ErrorKind, Result, lifeline, threads};
+use procession_sys::fork::{self, Forked};
+use procession_sys::{pidfd, process, stdio};
+use serde::Serialize;
+
+use crate::builder::Builder;
+use crate::child::{Body, Child, ReapedBy};
+use crate::plan::Plan;
+use crate::{after_fork, children, run, server};
+
+impl Builder {
+    /// Lets the start method `fork` copy this process although other threads run.
+    ///
+    /// # Safety
+    ///
+    /// The child has the calling thread only. Whatever another one was in the middle of stays so for ever: a lock that it
+    /// held is never released, data that it changed are half changed. So until it executes another program the
+    /// child must not touch what another thread may hold or change at that moment: locks of the program and of its
+    /// libraries, standard output and error, the environment, a subscriber of `tracing`. The allocator is safe (glibc sees
+    /// to that), and so are the objects of this library that the child is given.
+    pub unsafe fn fork_despite_threads(mut self) -> Self {
+        self.despite_threads = true;
+        self
+    }
+}
+
+/// Forks a process that calls `function`.
+pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Result<Child> {
+    let (courier, theirs) = Courier::pair()?;
+    let standing = threads::stand_still()?;
+    if !plan.despite_threads {
+        refuse_threads(&standing)?;
+        // Whoever reads it is gone: nobody needs to know here.
+        drop(std::io::stdout().flush());
+    }
+    drop(stdio::flush_c());
+    // In this order, which is that of whoever takes more than one of them.
+    let mut connection = server::forking()?;
+    let lifeline = lifeline::Forking::new()?;
+    let mut children = children::forking()?;
+    // SAFETY: There is no other thread but ours, which stand still and hold nothing; or the caller answers for the others
+    // (`Builder::fork_despite_threads`).
+    match unsafe { fork::fork() }? {
+        Forked::Child => {
+            connection.take();
+            drop(connection);
+            children.clear();
+            drop(children);
+            drop(courier);
+            let tied = lifeline.arm(plan.birth.death_signal);
+            drop(standing);
+            let settled = tied.and_then(|()| settle_in(plan));
+            run::run_forked(theirs, settled, function)
+        }
+        Forked::Parent { child } => {
+            // It has not been waited for: the number is its own.
+            let pidfd = pidfd::open(child).inspect_err(|_no_room| {
+                drop(process::kill_and_reap(child));
+            })?;
+            let body = Body::Process { pidfd, courier, reaped_by: ReapedBy::Us };
+            // What it captured is dropped here when nobody stands still any more.
+            drop((connection, lifeline, children, standing, theirs));
+            drop(function);
+            Ok(Child::new(child, plan.into_traits(), body))
+        }
+    }
+}
+
+fn refuse_threads(standing: &threads::StandStill) -> Result<()> {
+    let others = standing.others()?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = others.iter().map(|thread| format!("`{}`", thread.name)).collect();
+    let text = format!(
+        "could not fork while other threads run ({}): what they hold would stay locked in the child for ever; start them \
+         later, use another start method, or see `Builder::fork_despite_threads`",
+        names.join(", ")
+    );
+    Err(Error::new(ErrorKind::Unsupported, text))
+}
+
+fn settle_in(plan: Plan) -> Result<()> {
+    if plan.changes_environment {
+        replace_environment(plan.environment);
+    }
+    // The parent's: the child's copy must not give the slot back, and does not.
+    drop(plan.reservation);
+    plan.birth.settle_in()?;
+    after_fork::run();
+    Ok(())
+}
+
+/// Makes the environment of a forked process what `wanted` says.
+#[expect(clippy::disallowed_methods, reason = "a fork has one thread")]
+pub(crate) fn replace_environment(wanted: Vec<(OsString, OsString)>) {
+    for (name, _) in std::env::vars_os() {
+        if !wanted.iter().any(|(wanted, _)| *wanted == name) {
+            // SAFETY: This process has one thread.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+    for (name, value) in wanted {
+        // SAFETY: This process has one thread.
+        unsafe { std::env::set_var(name, value) };
+    }
+}

@@ -1,0 +1,135 @@
+//! Starts a process that executes this program, or is forked by the server, and tells it what to do.
+
+use std::os::fd::AsFd;
+
+use procession_core::{Courier, Error, ErrorKind, Message, Result};
+use procession_sys::signal::Mask;
+use procession_sys::{pidfd, process};
+
+use crate::birth::Birth;
+use crate::build_id::BuildId;
+use crate::child::{Body, Child, ReapedBy};
+use crate::executable;
+use crate::init::{Recipe, Role};
+use crate::plan::Plan;
+use crate::report::Report;
+use crate::request::Request;
+use crate::server;
+use crate::start::StartMethod;
+use crate::trampoline::FunctionRef;
+
+/// What the process shall do.
+pub(crate) struct Work {
+    pub(crate) function: FunctionRef,
+    pub(crate) arguments: Message,
+}
+
+/// Starts the process.
+pub(crate) fn launch(plan: Plan, work: &Work) -> Result<Child> {
+    match plan.method {
+        StartMethod::Spawn => by_exec(plan, work),
+        _ => by_server(plan, work),
+    }
+}
+
+/// Has the fork server start the process.
+fn by_server(plan: Plan, work: &Work) -> Result<Child> {
+    let order = request(None, BuildId::current()?.clone(), work, plan.birth);
+    let mut ended = false;
+    // A server that has ended is worth another try; one that ends again is not.
+    for _ in 0..2 {
+        let (courier, theirs) = Courier::pair()?;
+        // Before the process is there, so that it finds them at once: both fit into the socket.
+        tell(&courier, &order, &work.arguments)?;
+        server::order(theirs, &plan.environment)?;
+        executable::wait_for_word(&courier).inspect_err(|_silent| server::give_up())?;
+        match courier.recv()?.map(Report::from_message).transpose()? {
+            Some(Report::Started(pid, pidfd)) => {
+                let plan = Plan { birth: order.birth, ..plan };
+                let pidfd = pidfd.into_inner();
+                let body = Body::Process { pidfd, courier, reaped_by: ReapedBy::ForkServer };
+                return Ok(Child::new(pid, plan.into_traits(), body));
+            }
+            Some(Report::NotStarted(error)) => return Err(error),
+            Some(Report::Ended(status)) => {
+                let text = format!("the process {status} before it had begun");
+                return Err(Error::new(ErrorKind::Died, text));
+            }
+            Some(_) => return Err(Error::new(ErrorKind::Decode, "an answer without a start")),
+            None if server::is_gone() => ended = true,
+            None => {
+                let text = "the fork server could not take the order: it may be out of descriptors";
+                return Err(Error::new(ErrorKind::Broken, text));
+            }
+        }
+    }
+    debug_assert!(ended, "the loop ends early otherwise");
+    Err(match executable::current() {
+        Some(_) => executable::said_nothing(),
+        None => {
+            let text = "the fork server ended before it had started the process";
+            Error::new(ErrorKind::Broken, text)
+        }
+    })
+}
+
+/// Executes this program once more.
+fn by_exec(plan: Plan, work: &Work) -> Result<Child> {
+    let recipe = Recipe::of_this_program(Role::Child)?;
+    let (courier, theirs) = Courier::pair()?;
+    let build = match executable::current() {
+        Some(_) => BuildId::for_another_file()?,
+        None => BuildId::current()?.clone(),
+    };
+    let mask = Mask::from_bits(plan.birth.signal_mask);
+    let name = plan.program_name.clone();
+    let pid = recipe.execute(theirs.as_fd(), mask, &plan.environment, name)?;
+    drop(theirs);
+    let order = request(Some(pid), build, work, plan.birth);
+    // The child has not been waited for, so that its number is still its own.
+    let told = pidfd::open(pid).map_err(Error::from).and_then(|pidfd| {
+        tell(&courier, &order, &work.arguments)?;
+        hear(&courier)?;
+        Ok(pidfd)
+    });
+    match told {
+        Ok(pidfd) => {
+            let plan = Plan { birth: order.birth, ..plan };
+            let body = Body::Process { pidfd, courier, reaped_by: ReapedBy::Us };
+            Ok(Child::new(pid, plan.into_traits(), body))
+        }
+        Err(error) => {
+            // When it is no child any more, this program reaps children that are not its own; nothing is left to do.
+            drop(process::kill_and_reap(pid));
+            Err(error)
+        }
+    }
+}
+
+/// Waits for the first word of a program that may not know us.
+fn hear(courier: &Courier) -> Result<()> {
+    if executable::current().is_none() {
+        return Ok(());
+    }
+    executable::wait_for_word(courier)?;
+    match courier.recv()?.map(Report::from_message).transpose()? {
+        Some(Report::Started(..)) => Ok(()),
+        Some(Report::NotStarted(error)) => Err(error),
+        Some(_) => Err(Error::new(ErrorKind::Decode, "an answer without a start")),
+        None => Err(executable::said_nothing()),
+    }
+}
+
+fn request(pid: Option<u32>, build: BuildId, work: &Work, birth: Birth) -> Request {
+    let introduce = pid.is_some() && executable::current().is_some();
+    Request { pid, build, introduce, function: work.function, birth }
+}
+
+fn tell(courier: &Courier, request: &Request, arguments: &Message) -> Result<()> {
+    let request = Message::encode(request)?;
+    match courier.send(&request).and_then(|()| courier.send(arguments)) {
+        // It died before it heard a word: `join` tells how.
+        Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
+        told => told,
+    }
+}
