@@ -7,6 +7,8 @@
     reason = "test support: a failure here fails the test"
 )]
 
+pub mod soak;
+
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -121,11 +123,17 @@ impl Stranger {
 /// What the command line of a fork server holds.
 const FORK_SERVER: &[u8] = b"procession-fork-server";
 
-/// The processes started by this one, zombies included: its children and those of its fork server, without the server.
+/// What a child that the fork server keeps in reserve is called, at first and then; the system cuts names after 15 bytes.
+const SPARE: [&str; 2] = ["procession-fork", "procession-spar"];
+
+/// The processes started by this one, zombies included: its children and those of its fork server, without the server and the
+/// child that it keeps in reserve. One that has just been started may be taken for that.
 pub fn children() -> BTreeSet<u32> {
     let (servers, mut children): (BTreeSet<u32>, BTreeSet<u32>) =
         children_of(std::process::id()).into_iter().partition(|pid| is_server(*pid));
-    children.extend(servers.into_iter().flat_map(children_of));
+    let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let forks = servers.into_iter().flat_map(children_of);
+    children.extend(forks.filter(|pid| !SPARE.contains(&name(*pid).trim_end())));
     children
 }
 
@@ -166,6 +174,35 @@ impl Litter {
             shared_memory: names.map(|name| name.file_name().display().to_string()).collect(),
         }
     }
+}
+
+/// What this process has once it has started others again and again: a lifeline, a reaper, a fork server and, with that, a child in
+/// reserve.
+///
+/// # Panics
+///
+/// When processes cannot be started.
+pub fn steady() -> Litter {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // It runs on when its handle is dropped, so that the reaper has to see to it.
+    let wait = || std::io::stdin().read_line(&mut String::new()).is_ok();
+    let child = procession::Process::builder().stdin(reader).spawn(wait, ());
+    drop(child.expect("a process"));
+    drop(writer);
+    let are_reaped = || procession::active_children().is_ok_and(|children| children.is_empty());
+    wait_until("the reaper has reaped", are_reaped);
+    let mut before = Litter::now();
+    let mut same = 0;
+    while same < 10 {
+        let child = procession::Process::spawn(|| (), ()).expect("a process");
+        child.join().expect("it returns");
+        drop(child);
+        wait_until("nobody is left", || children().is_empty());
+        let now = Litter::now();
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+    }
+    before
 }
 
 /// Describes the run of a helper program with nothing to read and its output caught.

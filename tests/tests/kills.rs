@@ -9,7 +9,9 @@ use procession::prelude::*;
 use procession::{ErrorKind, Result};
 use procession_sys::prim::{Mutex, lock};
 use procession_sys::signal;
-use procession_tests::{Litter, Random, Running, children, program, run, wait_until, watchdog};
+use procession_tests::{
+    Litter, Random, Running, children, program, run, steady, wait_until, watchdog,
+};
 
 procession::test_support!();
 
@@ -46,8 +48,7 @@ fn a_sender_that_is_killed_anywhere_leaves_whole_messages_and_an_answer() {
     const ROUNDS: usize = 200;
     let (_alone, _dog) = (lock(&ALONE), watchdog(120));
     let mut random = Random::from_environment();
-    drop(Process::spawn(|| (), ()).unwrap().join());
-    let before = Litter::now();
+    let before = steady();
     let (mut died, mut torn) = (0, 0);
     for _ in 0..ROUNDS {
         let (tx, rx) = pipe().unwrap();
@@ -89,8 +90,7 @@ fn a_receiver_that_is_killed_anywhere_is_noticed() {
     const ROUNDS: usize = 200;
     let (_alone, _dog) = (lock(&ALONE), watchdog(120));
     let mut random = Random::from_environment();
-    drop(Process::spawn(|| (), ()).unwrap().join());
-    let before = Litter::now();
+    let before = steady();
     for _ in 0..ROUNDS {
         let (tx, rx) = pipe::<Vec<u32>>().unwrap();
         let receive = |rx: Receiver<Vec<u32>>| rx.iter().count();

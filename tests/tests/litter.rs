@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use procession::prelude::*;
 use procession_sys::prim::{Mutex, lock};
 use procession_sys::signal;
-use procession_tests::{Litter, Random, Stranger, children, wait_until, watchdog};
+use procession_tests::{Litter, Random, Stranger, children, steady, wait_until, watchdog};
 
 procession::test_support!();
 
@@ -34,21 +34,10 @@ fn park_unless_zero(x: u8) -> u8 {
 
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// What a process has that has started others: one lifeline and one reaper, for ever.
-fn warm_up() {
-    // It runs on when its handle is dropped, so that the reaper has to see to it.
-    let (tx, rx) = pipe::<u8>().unwrap();
-    drop(Process::spawn(|rx: Receiver<u8>| rx.recv().is_ok(), (rx,)).unwrap());
-    drop(tx);
-    Pool::new().unwrap().map(|x: u8| x, 0..3).unwrap();
-    wait_until("nobody is left", || children().is_empty());
-}
-
 #[test]
 fn joined_processes_leave_nothing() {
     let (_alone, _dog) = (lock(&ALONE), watchdog(60));
-    warm_up();
-    let before = Litter::now();
+    let before = steady();
     for _ in 0..20 {
         let (tx, rx) = pipe::<u8>().unwrap();
         let child = Process::spawn(|tx: Sender<u8>| tx.send(1), (tx,)).unwrap();
@@ -63,8 +52,7 @@ fn joined_processes_leave_nothing() {
 #[test]
 fn dropped_processes_run_on_and_leave_no_zombie() {
     let (_alone, _dog) = (lock(&ALONE), watchdog(60));
-    warm_up();
-    let before = Litter::now();
+    let before = steady();
     let mut pipes = Vec::new();
     for _ in 0..10 {
         let (tx, rx) = duplex::<u8, u8>().unwrap();
@@ -72,7 +60,7 @@ fn dropped_processes_run_on_and_leave_no_zombie() {
         drop(Process::spawn(echo, (rx,)).unwrap());
         pipes.push(tx);
     }
-    assert_eq!(children().len(), 10);
+    wait_until("they are there", || children().len() == 10);
     for end in &pipes {
         end.send(1).unwrap();
         assert_eq!(end.recv().unwrap(), 2, "it runs on");
@@ -84,8 +72,7 @@ fn dropped_processes_run_on_and_leave_no_zombie() {
 #[test]
 fn a_process_that_ended_before_it_was_dropped_leaves_no_zombie() {
     let (_alone, _dog) = (lock(&ALONE), watchdog(60));
-    warm_up();
-    let before = Litter::now();
+    let before = steady();
     let child = Process::spawn(|| (), ()).unwrap();
     assert!(Stranger::new(child.pid()).ends_soon());
     drop(child);
@@ -96,8 +83,7 @@ fn a_process_that_ended_before_it_was_dropped_leaves_no_zombie() {
 #[test]
 fn a_refused_start_leaves_nothing() {
     let (_alone, _dog) = (lock(&ALONE), watchdog(60));
-    warm_up();
-    let before = Litter::now();
+    let before = steady();
     let (tx, rx) = pipe::<u8>().unwrap();
     let refused = Process::builder().name("a\0b").spawn(|_: Sender<u8>| (), (tx,));
     assert!(refused.is_err());
@@ -108,8 +94,7 @@ fn a_refused_start_leaves_nothing() {
 #[test]
 fn a_pool_leaves_nothing_also_when_it_is_dropped_in_the_middle() {
     let (_alone, _dog) = (lock(&ALONE), watchdog(60));
-    warm_up();
-    let before = Litter::now();
+    let before = steady();
     {
         let pool = Pool::new().unwrap();
         let spin = |x: u64| {
@@ -132,8 +117,7 @@ fn a_hundred_kills_during_one_map_lose_nothing() {
     const KILLS: usize = 100;
     const ITEMS: u32 = 10_000;
     let (_alone, _dog) = (lock(&ALONE), watchdog(120));
-    warm_up();
-    let before = Litter::now();
+    let before = steady();
     let random = Mutex::new(Random::from_environment());
     let mut killed = BTreeSet::new();
     {

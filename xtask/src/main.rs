@@ -1,12 +1,14 @@
 //! The workspace's tasks, `cargo xtask <task>`: what a developer runs by hand and all that CI runs.
 //!
 //! [`layers`] and [`tidy`] check the workspace's own rules and are tests as well. [`tasks`] holds the small tasks,
-//! [`test_all`] the complete run, [`report`] counts steps and skips. The benchmarks have a module of their own, `bench`.
+//! [`test_all`] the complete run, [`report`] counts steps and skips. The benchmarks have a module of their own, `bench`, and so
+//! has the soak, [`soak`].
 
 mod bench;
 mod layers;
 mod metadata;
 mod report;
+mod soak;
 mod source;
 mod tasks;
 mod test_all;
@@ -29,6 +31,7 @@ cargo xtask <task>
   loom              explore every order of steps of the process table's protocol (family.md)
   tidy              check the rules of docs/style.md that no lint knows
   bench <family>    benchmarks; `cargo xtask bench --help` lists them
+  soak <family>     kill processes at random for long; `cargo xtask soak --help` tells more
 ";
 
 fn main() -> ExitCode {
@@ -54,6 +57,10 @@ fn run() -> Result<(), String> {
     if task == "bench" {
         let rest = parser.raw_args().map_err(|error| error.to_string())?;
         return bench::run(rest.collect::<Vec<OsString>>());
+    }
+    if task == "soak" {
+        let rest = parser.raw_args().map_err(|error| error.to_string())?;
+        return soak::run(rest.collect::<Vec<OsString>>());
     }
     let arguments = Arguments::parse(&mut parser)?;
     match task.as_str() {

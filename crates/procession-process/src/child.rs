@@ -10,7 +10,8 @@ use std::fmt;
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use procession_core::family::{Family, ProcessId};
 use procession_core::{Courier, Deadline, Error, ErrorKind, Message, Received, Result};
@@ -104,6 +105,9 @@ enum Answer {
 /// How long a status that the fork server cannot tell any more is asked for: until whoever inherits the child reaps it. Half
 /// of the 100 ms within which whoever waits for a dead process has an answer.
 const STATUS_OF_STRANGER: Duration = Duration::from_millis(50);
+
+/// How long it takes a fork server that runs to reap a child and tell of it, with some room.
+const A_WHILE: Duration = Duration::from_micros(60);
 
 impl Child {
     pub(crate) fn new(pid: u32, traits: Traits, body: Body) -> Self {
@@ -382,7 +386,7 @@ impl Child {
                     }
                 }
                 Body::Process { pidfd, courier, reaped_by } => {
-                    match self.listen(pidfd, courier, *reaped_by) {
+                    match self.listen_a_while(pidfd, courier, *reaped_by) {
                         Some(status) => status,
                         None => {
                             drop(end);
@@ -420,6 +424,24 @@ impl Child {
             Some(Ok(Report::Value(_))) => 0,
             _ => 1,
         })
+    }
+
+    /// As [`listen`](Self::listen), for as long as it takes a fork server that runs to tell how its child ended: to go to sleep
+    /// and be woken takes longer than that.
+    fn listen_a_while(
+        &self,
+        pidfd: &OwnedFd,
+        courier: &Courier,
+        reaped_by: ReapedBy,
+    ) -> Option<ExitStatus> {
+        let begin = Instant::now();
+        loop {
+            let status = self.listen(pidfd, courier, reaped_by);
+            if status.is_some() || begin.elapsed() > A_WHILE {
+                return status;
+            }
+            thread::yield_now();
+        }
     }
 
     /// Receives what has arrived from a process that has ended; tells how it ended, if that is said or cannot be any more.

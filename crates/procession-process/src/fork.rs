@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::builder::Builder;
 use crate::child::{Body, Child, ReapedBy};
 use crate::plan::Plan;
-use crate::{after_fork, children, run, server};
+use crate::{after_fork, children, requester, run};
 
 impl Builder {
     /// Lets the start method `fork` copy this process although other threads run.
@@ -51,7 +51,7 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
     }
     drop(stdio::flush_c());
     // In this order, which is that of whoever takes more than one of them.
-    let mut connection = server::forking()?;
+    let mut connection = requester::forking()?;
     let lifeline = lifeline::Forking::new()?;
     let mut children = children::forking()?;
     // SAFETY: There is no other thread but ours, which stand still and hold nothing; or the caller answers for the others

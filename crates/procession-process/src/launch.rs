@@ -14,7 +14,7 @@ use crate::init::{Recipe, Role};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::request::Request;
-use crate::server;
+use crate::requester;
 use crate::start::StartMethod;
 use crate::trampoline::FunctionRef;
 
@@ -35,14 +35,15 @@ pub(crate) fn launch(plan: Plan, work: &Work) -> Result<Child> {
 /// Has the fork server start the process.
 fn by_server(plan: Plan, work: &Work) -> Result<Child> {
     let order = request(None, BuildId::current()?.clone(), work, plan.birth);
+    let request = Message::encode(&order)?;
     let mut ended = false;
     // A server that has ended is worth another try; one that ends again is not.
     for _ in 0..2 {
-        let (courier, theirs) = Courier::pair()?;
-        // Before the process is there, so that it finds them at once: both fit into the socket.
-        tell(&courier, &order, &work.arguments)?;
-        server::order(theirs, &plan.environment)?;
-        executable::wait_for_word(&courier).inspect_err(|_silent| server::give_up())?;
+        let courier = requester::ask(&plan.environment, |courier| {
+            courier.send(&request)?;
+            courier.send(&work.arguments)
+        })?;
+        executable::wait_for_word(&courier).inspect_err(|_silent| requester::give_up())?;
         match courier.recv()?.map(Report::from_message).transpose()? {
             Some(Report::Started(pid, pidfd)) => {
                 let plan = Plan { birth: order.birth, ..plan };
@@ -56,7 +57,7 @@ fn by_server(plan: Plan, work: &Work) -> Result<Child> {
                 return Err(Error::new(ErrorKind::Died, text));
             }
             Some(_) => return Err(Error::new(ErrorKind::Decode, "an answer without a start")),
-            None if server::is_gone() => ended = true,
+            None if requester::is_gone() => ended = true,
             None => {
                 let text = "the fork server could not take the order: it may be out of descriptors";
                 return Err(Error::new(ErrorKind::Broken, text));

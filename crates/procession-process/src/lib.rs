@@ -22,6 +22,7 @@ mod process;
 mod reaper;
 mod report;
 mod request;
+mod requester;
 mod resources;
 mod run;
 mod server;
@@ -41,8 +42,8 @@ pub use executable::{executable, set_executable};
 pub use exit_code::{ExitReason, exit};
 pub use init::init;
 pub use process::Process;
+pub use requester::preload_fork_server;
 pub use resources::Resource;
-pub use server::preload_fork_server;
 pub use start::{
     Context, StartMethod, force_start_method, set_start_method, start_method, start_method_if_set,
     start_methods,

@@ -75,7 +75,8 @@ fn run(courier: &Arc<Courier>) -> i32 {
         Err(error) => return report(courier, Report::NotStarted(error)),
     };
     let function = request.function;
-    let settled = introduce(courier, request.introduce).and_then(|()| request.birth.settle_in());
+    let introduced = if request.introduce { introduce(courier) } else { Ok(()) };
+    let settled = introduced.and_then(|()| request.birth.settle_in());
     if let Err(error) = settled {
         return report(courier, Report::NotStarted(error));
     }
@@ -88,10 +89,7 @@ fn run(courier: &Arc<Courier>) -> i32 {
 }
 
 /// Says that this process is there, and knows what it is here for.
-fn introduce(courier: &Courier, wanted: bool) -> Result<()> {
-    if !wanted {
-        return Ok(());
-    }
+pub(crate) fn introduce(courier: &Courier) -> Result<()> {
     let pid = process::id();
     let started = Report::Started(pid, Handle(pidfd::open(pid)?));
     courier.send(&started.into_message()?)

@@ -1,68 +1,65 @@
 //! The fork server: a process without threads that forks children on request. The protocol and who may die when stand in
 //! `docs/start-methods.md`.
-//!
-//! The first half is the server's side, the second the requester's.
+//! The other side of it is in `requester`.
 
 #![expect(unsafe_code, reason = "forks a process without threads")]
 
-use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::time::Duration;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 
 use procession_core::{Courier, Error, ErrorKind, Handle, Message, Received, Result, lifeline};
 use procession_sys::fd::{self, StandardStream, replace_standard_stream};
 use procession_sys::fork::{self, Forked};
 use procession_sys::poll::{self, Watch};
-use procession_sys::prim::{Mutex, lock};
 use procession_sys::surroundings::{self, Limit, Surroundings};
-use procession_sys::wipe::{PerProcess, PerProcessGuard};
 use procession_sys::{Deadline, pidfd, process, signal, spawn};
 use serde::{Deserialize, Serialize};
 
 use crate::build_id::BuildId;
 use crate::fork::replace_environment;
-use crate::init::{Recipe, Role};
 use crate::report::Report;
-use crate::target::Target;
 use crate::trampoline::FunctionRef;
-use crate::{after_fork, executable, panic, run};
+use crate::{after_fork, panic, run};
 
 /// The first message to a server.
 #[derive(Serialize, Deserialize)]
-struct Welcome {
-    pid: u32,
-    build: BuildId,
-    lifeline: Handle<OwnedFd>,
+pub(crate) struct Welcome {
+    pub(crate) pid: u32,
+    pub(crate) build: BuildId,
+    pub(crate) lifeline: Handle<OwnedFd>,
     /// What to call before it serves.
-    preload: Vec<FunctionRef>,
+    pub(crate) preload: Vec<FunctionRef>,
 }
 
 /// Asks for a child.
 #[derive(Serialize, Deserialize)]
-struct Order {
-    bootstrap: Courier,
-    surroundings: Inherited,
+pub(crate) struct Order {
+    pub(crate) bootstrap: Courier,
 }
 
-/// What a child inherits from the process that asks for it. Absent is what is as it was when the server was started.
+/// The first message to a child: what it inherits from the process that asked for it. Absent is what is as it was when the
+/// server was started.
 #[derive(Serialize, Deserialize)]
-struct Inherited {
-    output: Handle<OwnedFd>,
-    error_output: Handle<OwnedFd>,
-    directory: Option<Handle<OwnedFd>>,
-    settings: Option<Settings>,
-    environment: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+pub(crate) struct Inherited {
+    pub(crate) output: Handle<OwnedFd>,
+    pub(crate) error_output: Handle<OwnedFd>,
+    pub(crate) directory: Option<Handle<OwnedFd>>,
+    pub(crate) settings: Option<Settings>,
+    pub(crate) environment: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// [`Surroundings`] without the directory, which travels as a descriptor.
 #[derive(Serialize, Deserialize)]
-struct Settings {
-    umask: u32,
-    nice: i32,
-    limits: Vec<Limit>,
-    processors: Vec<u16>,
+pub(crate) struct Settings {
+    pub(crate) umask: u32,
+    pub(crate) nice: i32,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) processors: Vec<u16>,
 }
+
+/// What a child is called until it is told its name.
+const SPARE: &str = "procession-spare";
 
 /// Serves until the process that started this one is gone.
 ///
@@ -223,24 +220,33 @@ impl Server {
         Ok(forked)
     }
 
-    /// Makes this fork what the order wants it to be.
+    /// Introduces this fork, and makes it what its requester wants it to be, as soon as that says so.
     fn become_child(self, order: Order) -> Courier {
         let present = self.present.clone();
         // The server's descriptors are not the child's.
         drop(self);
-        let introduced = settle_in(order.surroundings, &present).and_then(|()| {
-            let pid = process::id();
-            let started = Report::Started(pid, Handle(pidfd::open(pid)?));
-            order.bootstrap.send(&started.into_message()?)
-        });
-        match introduced {
+        let courier = order.bootstrap;
+        let ready = introduce(&courier).and_then(|()| courier.recv());
+        let inherited = match ready {
+            Ok(Some(inherited)) => inherited.decode(),
+            // A spare that is not needed any more.
+            Ok(None) => run::exit(0),
+            Err(error) => Err(error),
+        };
+        match inherited.and_then(|inherited| settle_in(inherited, &present)) {
             Ok(()) => {
                 after_fork::run();
-                order.bootstrap
+                courier
             }
-            Err(error) => run::refuse(&order.bootstrap, error),
+            Err(error) => run::refuse(&courier, error),
         }
     }
+}
+
+/// Says that this process is there.
+fn introduce(courier: &Courier) -> Result<()> {
+    process::set_thread_name(SPARE)?;
+    run::introduce(courier)
 }
 
 fn settle_in(wanted: Inherited, present: &Surroundings) -> Result<()> {
@@ -260,156 +266,4 @@ fn settle_in(wanted: Inherited, present: &Surroundings) -> Result<()> {
         replace_environment(entries.collect());
     }
     Ok(())
-}
-
-/// The connection to this process's server.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    server: u32,
-    control: Courier,
-    /// What the server has inherited.
-    surroundings: Surroundings,
-    environment: Vec<(OsString, OsString)>,
-}
-
-static CONNECTION: PerProcess<Option<Connection>> = PerProcess::new();
-/// What the next server calls before it serves.
-static PRELOAD: Mutex<Vec<FunctionRef>> = Mutex::new(Vec::new());
-
-/// Has the fork server call `function` before it serves, once, from its next start on; so that what the function prepares is in
-/// every process that the server forks: tables, caches, open files. After others that were named before.
-///
-/// It must not leave threads behind. If it panics, starting a process is an error that says so.
-///
-/// # Errors
-///
-/// [`ErrorKind::Unsupported`] for a function of a library that was loaded at run time.
-///
-/// # Source
-///
-/// CPython `multiprocessing.set_forkserver_preload()`, with `on_error='fail'`.
-#[doc(alias = "set_forkserver_preload")]
-pub fn preload_fork_server<F: Target<(), Output = ()>>(function: F) -> Result<()> {
-    lock(&PRELOAD).push(FunctionRef::of(function)?);
-    Ok(())
-}
-
-/// The connection while this process forks: in the child, nothing of it is kept.
-pub(crate) fn forking() -> Result<PerProcessGuard<'static, Option<Connection>>> {
-    Ok(CONNECTION.lock()?)
-}
-
-/// Ends a server that does not answer.
-pub(crate) fn give_up() {
-    // Without the memory for the lock there is no server.
-    if let Ok(mut slot) = CONNECTION.lock()
-        && let Some(connection) = slot.take()
-    {
-        connection.close();
-    }
-}
-
-/// Asks for a process whose end of the courier is `bootstrap`, with this environment.
-///
-/// What comes out of the other end first is that the process has [started](Report::Started), or why it has not; if nothing
-/// comes and it is closed, no process was started, or it ended without having called anything: see [`is_gone`].
-pub(crate) fn order(bootstrap: Courier, environment: &[(OsString, OsString)]) -> Result<()> {
-    let mut slot = CONNECTION.lock()?;
-    if slot.as_ref().is_none_or(Connection::is_gone) {
-        if let Some(connection) = slot.take() {
-            tracing::warn!(pid = connection.server, "the fork server is gone; starting another");
-            connection.close();
-        }
-        *slot = Some(Connection::open()?);
-    }
-    match &*slot {
-        Some(connection) => connection.order(bootstrap, environment),
-        None => Ok(()),
-    }
-}
-
-/// Whether the server is gone, so that asking again asks another one.
-pub(crate) fn is_gone() -> bool {
-    CONNECTION.lock().is_ok_and(|slot| slot.as_ref().is_none_or(Connection::is_gone))
-}
-
-impl Connection {
-    fn open() -> Result<Self> {
-        let recipe = Recipe::of_this_program(Role::ForkServer)?;
-        let (control, theirs) = Courier::pair()?;
-        let surroundings = Surroundings::of_this_process()?;
-        let environment: Vec<_> = std::env::vars_os().collect();
-        let mask = signal::thread_mask()?;
-        let server = recipe.execute(theirs.as_fd(), mask, &environment, None)?;
-        drop(theirs);
-        let welcome = || {
-            Message::encode(&Welcome {
-                pid: server,
-                build: match executable::current() {
-                    Some(_) => BuildId::for_another_file()?,
-                    None => BuildId::current()?.clone(),
-                },
-                lifeline: Handle(lifeline::for_child()?),
-                preload: lock(&PRELOAD).clone(),
-            })
-        };
-        let connection = Self { server, control, surroundings, environment };
-        match welcome().and_then(|welcome| connection.control.send(&welcome)) {
-            Ok(()) => {}
-            // It has died already: the first order finds out.
-            Err(error) if error.kind() == ErrorKind::Closed => {}
-            Err(error) => {
-                connection.close();
-                return Err(error);
-            }
-        }
-        tracing::debug!(pid = server, "fork server started");
-        Ok(connection)
-    }
-
-    /// Whether this is another process's connection, or the server has ended.
-    fn is_gone(&self) -> bool {
-        let mut watch = [Watch::hang_up(&self.control)];
-        let looked = poll::wait(&mut watch, Deadline::after(Duration::ZERO));
-        looked.is_err() || watch[0].has_hung_up()
-    }
-
-    fn order(&self, bootstrap: Courier, environment: &[(OsString, OsString)]) -> Result<()> {
-        let order = Order { bootstrap, surroundings: self.inherited(environment)? };
-        match self.control.send(&Message::encode(&order)?) {
-            // It has just ended. The order is dropped, and its courier closed with it.
-            Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
-            sent => sent,
-        }
-    }
-
-    fn inherited(&self, environment: &[(OsString, OsString)]) -> Result<Inherited> {
-        let now = Surroundings::of_this_process()?;
-        let mut inherited = Inherited {
-            output: Handle(fd::duplicate(std::io::stdout())?),
-            error_output: Handle(fd::duplicate(std::io::stderr())?),
-            directory: None,
-            settings: None,
-            environment: None,
-        };
-        if now.directory != self.surroundings.directory {
-            inherited.directory = Some(Handle(surroundings::working_directory()?));
-        }
-        let same_directory = Surroundings { directory: self.surroundings.directory.clone(), ..now };
-        if same_directory != self.surroundings {
-            let Surroundings { umask, nice, limits, processors, .. } = same_directory;
-            inherited.settings = Some(Settings { umask, nice, limits, processors });
-        }
-        if environment != self.environment {
-            let bytes = |text: &OsStr| text.as_bytes().to_vec();
-            let entries = environment.iter().map(|(name, value)| (bytes(name), bytes(value)));
-            inherited.environment = Some(entries.collect());
-        }
-        Ok(inherited)
-    }
-
-    fn close(self) {
-        // When it is no child any more, this program reaps children that are not its own; nothing is left to do.
-        drop(process::kill_and_reap(self.server));
-    }
 }

@@ -44,6 +44,7 @@ fn contenders() -> Vec<Contender> {
         ("procession", Ours, Bin("start_procession"), "forkserver"),
         ("procession spawn", Ours, Bin("start_procession"), "spawn"),
         ("procspawn", Peer, PeerBin("start_procspawn"), ""),
+        ("crossmist", Peer, PeerBin("start_crossmist"), ""),
         ("CPython 3.13 fork", Peer, Python("start.py"), "fork"),
         ("CPython 3.13 spawn", Peer, Python("start.py"), "spawn"),
         ("CPython 3.13 forkserver", Peer, Python("start.py"), "forkserver"),

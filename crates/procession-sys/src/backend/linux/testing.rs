@@ -16,6 +16,9 @@ pub(super) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(20))
 }
 
+/// What whoever runs the tests may ignore, and tests send.
+const TAMED: [i32; 4] = [signal::INTERRUPT, signal::TERMINATE, signal::HANG_UP, signal::USER_1];
+
 /// A forked child; killed and reaped when it is dropped before it has ended.
 pub(super) struct Child {
     pub(super) pid: u32,
@@ -23,12 +26,13 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Runs `work` in a forked child, with no signal blocked and `SIGINT` and `SIGTERM` as by default; its value is the code
+    /// Runs `work` in a forked child, with no signal blocked and those that tests send as by default; its value is the code
     /// that the child exits with.
     pub(super) fn run(work: impl FnOnce() -> u8) -> Self {
         Self::run_as_is(|| {
-            signal::restore_default(signal::INTERRUPT).unwrap();
-            signal::restore_default(signal::TERMINATE).unwrap();
+            for signal in TAMED {
+                signal::restore_default(signal).unwrap();
+            }
             signal::set_thread_mask(signal::Mask::from_bits(0)).unwrap();
             work()
         })
