@@ -188,7 +188,7 @@ fn an_observed_process_is_recovered_when_it_ends_and_not_when_it_stops() {
     // The slot that every child gets, and this one does not use, is there until the child is joined.
     wait_until("the watch has recovered it", || !family.members().contains(&id));
     assert!(family.members().contains(&me));
-    assert!(family.observe(id).unwrap().is_none());
+    wait_until("there is nobody to observe", || family.observe(id).unwrap().is_none());
     assert!(!family.mark_dead(id).unwrap(), "that was done");
     drop(observation);
     assert!(child.join().is_err());
@@ -202,6 +202,52 @@ fn has_thread(name: &str) -> bool {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
     names.into_iter().any(|comm| name.starts_with(comm.trim_end()))
+}
+
+/// Joins the family as any process that is started may: by what it was given at its start.
+fn hold_something(ready: Sender<ProcessId>) {
+    let family = Family::current().unwrap();
+    family.hold(5).unwrap();
+    ready.send(family.me().unwrap()).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+fn hold_below(ready: Sender<ProcessId>) {
+    let child = Process::spawn(hold_something, (ready,)).unwrap();
+    drop(child.join());
+}
+
+#[test]
+fn what_a_process_held_is_recovered_when_it_is_joined() {
+    let (_alone, _dog) = (lock(&ALONE), watchdog(120));
+    let (family, me) = root();
+    for _ in 0..20 {
+        let (tx, rx) = pipe().unwrap();
+        let child = Process::spawn(hold_something, (tx,)).unwrap();
+        let id = rx.recv().unwrap();
+        assert_eq!(family.holders(5).unwrap(), [id]);
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+        assert!(family.holders(5).unwrap().is_empty());
+        assert_eq!(family.members(), [me]);
+    }
+}
+
+#[test]
+fn grandchildren_are_of_the_same_family() {
+    let (_alone, _dog) = (lock(&ALONE), watchdog(120));
+    let (family, me) = root();
+    let (tx, rx) = pipe().unwrap();
+    let child = Process::spawn(hold_below, (tx,)).unwrap();
+    let id = rx.recv().unwrap();
+    assert_eq!(family.holders(5).unwrap(), [id]);
+    child.kill().unwrap();
+    assert!(child.join().is_err());
+    // The system kills the grandchild; the death of its parent is what makes this process see to it.
+    wait_until("it is recovered", || family.holders(5).unwrap().is_empty());
+    wait_until("all slots are free", || family.members() == [me]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn lives(method: &str, threads: usize) {
     command.args([method, &threads.to_string()]);
     let (output, stdout, stderr) = run(&mut command);
     assert!(output.status.success(), "{method} with {threads}: {stdout}{stderr}");
-    assert_eq!(stdout, "values\nends\nwho\ngenerations\nstreams\nmany\n", "{stderr}");
+    assert_eq!(stdout, "values\nends\nwho\ngenerations\nstreams\nmany\npool\n", "{stderr}");
 }
 
 #[test]

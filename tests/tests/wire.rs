@@ -33,7 +33,7 @@ struct Request {
     authkey: Vec<u8>,
 }
 
-/// What follows in the message, up to the lifeline.
+/// What follows in the message, up to the tie.
 #[derive(Clone, Serialize)]
 struct Rest {
     start_method: procession::StartMethod,
@@ -72,13 +72,12 @@ impl Child {
     }
 
     fn send(&self, request: &Request) {
-        let lifeline = procession_core::lifeline::for_child().unwrap();
         let none = || None::<Handle<OwnedFd>>;
         let family = Family::current().unwrap();
         let invitation = family.reserve().unwrap().invitation().unwrap();
         let (start_method, signal_mask) = (procession::StartMethod::Spawn, 0);
         let rest = Rest { start_method, signal_mask, interrupt: OnInterrupt::Default };
-        let tie = (Some(Handle(lifeline)), Some(signal::KILL));
+        let tie = Some(signal::KILL);
         let whole = (request, invitation, rest, tie, none(), none(), none(), SETTINGS);
         self.courier.send(&Message::encode(&whole).unwrap()).unwrap();
         // The arguments. It may have made up its mind already.

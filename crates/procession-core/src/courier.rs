@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use procession_sys::memory::{Scratch, SealedMapping, sealed_from};
 use procession_sys::prim::{Mutex, lock};
 use procession_sys::socket::{self, Block};
+use procession_sys::wipe::PerProcess;
 use procession_sys::{Deadline, OsCode, poll};
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +113,10 @@ impl Courier {
         let mut buffer = lock(&self.buffer);
         let buffer = match &mut *buffer {
             Some(buffer) => buffer,
-            none => none.insert(Scratch::new(BUFFER)?),
+            none => none.insert(match take_kept() {
+                Some(kept) => kept,
+                None => Scratch::new(BUFFER)?,
+            }),
         };
         let mut handles = Vec::new();
         let received = loop {
@@ -127,6 +131,24 @@ impl Courier {
             }
         };
         unpack(&buffer[..received], handles).map(Received::Message)
+    }
+}
+
+/// The buffer of a courier that is gone: to map one and touch its first page costs as much as to receive a message.
+static KEPT: PerProcess<Option<Scratch>> = PerProcess::new();
+
+fn take_kept() -> Option<Scratch> {
+    KEPT.lock().ok()?.take()
+}
+
+impl Drop for Courier {
+    fn drop(&mut self) {
+        if let Some(buffer) = lock(&self.buffer).take()
+            && let Ok(mut kept) = KEPT.lock()
+        {
+            // One is enough: the other is unmapped.
+            *kept = Some(buffer);
+        }
     }
 }
 

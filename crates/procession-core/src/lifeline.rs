@@ -1,19 +1,23 @@
-//! A child ends when its parent is gone.
+//! A process ends when the one that started it is gone.
 //!
-//! Each process that starts children holds the one end of a pipe; each child watches the other end, with the system's
-//! help and without a thread ([`procession_sys::lifeline`]). Who holds what:
+//! The system closes what a process holds when it ends, however it ends, and tells the other side: with a signal, if that
+//! asks for it, without a thread and without its consent ([`procession_sys::lifeline`]). Two kinds of tie:
 //!
-//! * the parent holds the writing end for as long as it lives, in a static;
-//! * a child holds the reading end for as long as it lives, in a static: armed, unless it shall outlive its parent;
-//! * nobody else: both are close-on-exec, and a fork of ours lets go of its parent's ([`Forking`]). A foreign `fork` without
-//!   `exec` inherits the writing end, and then the children live until that process ends as well.
+//! * **A child** is tied by its courier, whose other end its parent holds until it has learned of the child's end. It is armed
+//!   once the last message has been read: what arrives raises the signal as well.
+//! * **A fork server** is tied by a pipe, because messages arrive at its courier all the time. The process that started it holds
+//!   the writing end for as long as it lives, in a static.
+//!
+//! Nobody else holds either: all are close-on-exec, and a fork of ours lets go of its parent's ([`Forking`]). A foreign `fork`
+//! without `exec` inherits the ends, and then the children live until that process ends as well.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use procession_sys::wipe::{PerProcess, PerProcessGuard, SetOnce};
-use procession_sys::{fd, lifeline, process};
+use procession_sys::{fd, lifeline, process, signal};
 
-use crate::Result;
+use crate::{Courier, Result};
 
 #[derive(Debug)]
 struct Held {
@@ -23,15 +27,17 @@ struct Held {
 
 /// The end that this process holds.
 static HELD: PerProcess<Option<Held>> = PerProcess::new();
-/// The end that this process watches; forks inherit it until they have one of their own.
-static WATCHED: SetOnce<OwnedFd> = SetOnce::new();
+/// What ties this process to its parent; forks inherit it until they have one of their own.
+static TIE: SetOnce<Arc<Courier>> = SetOnce::new();
+/// What ties this server; kept open.
+static ARMED: SetOnce<OwnedFd> = SetOnce::new();
 
-/// The end that a child of this process watches, to be sent to it.
+/// The end that a fork server of this process watches, to be sent to it.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Os`](crate::ErrorKind::Os) when this process may open no more descriptors.
-pub fn for_child() -> Result<OwnedFd> {
+pub fn for_server() -> Result<OwnedFd> {
     let mut held = HELD.lock()?;
     let current = match held.take() {
         Some(current) => current,
@@ -45,59 +51,58 @@ pub fn for_child() -> Result<OwnedFd> {
     Ok(watched?)
 }
 
-/// Ties this process to its parent, whose end `watched` is: it gets `signal` once the parent is gone, at once if it is.
-/// Without a signal the tie only tells ([`parent`]).
+/// Ties this server to the process that holds the other end of `watched`: it is killed once that is gone, at once if it is.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Os`](crate::ErrorKind::Os) when `/proc` is not mounted or this process may open no more descriptors.
-pub fn arm(watched: OwnedFd, signal: Option<i32>) -> Result<()> {
-    let watched = match signal {
-        None => watched,
-        Some(signal) => {
-            let (armed, parent_lives) = lifeline::arm_with(watched.as_fd(), signal)?;
-            if !parent_lives {
-                process::exit_now(1);
-            }
-            armed
-        }
-    };
-    WATCHED.replace(watched);
+pub fn tie_server(watched: OwnedFd) -> Result<()> {
+    let (armed, is_held) = lifeline::arm_with(watched.as_fd(), signal::KILL)?;
+    if !is_held {
+        process::exit_now(1);
+    }
+    ARMED.replace(armed);
     Ok(())
 }
 
-/// The end that this process watches: it hangs up when the parent is gone. None in a process that nobody of ours started.
-pub fn parent() -> Option<&'static OwnedFd> {
-    WATCHED.get()
+/// Ties this process to its parent, at the other end of `courier`, from which nothing more comes: it gets `signal` once the
+/// parent is gone; when it is gone by now, this process ends. Without a signal the tie only [tells](parent).
+///
+/// # Errors
+///
+/// [`ErrorKind::Os`](crate::ErrorKind::Os) when there is no such signal.
+pub fn tie(courier: &Arc<Courier>, signal: Option<i32>) -> Result<()> {
+    if let Some(signal) = signal
+        && !lifeline::arm_socket(courier.as_fd(), signal)?
+    {
+        process::exit_now(1);
+    }
+    TIE.replace(Arc::clone(courier));
+    Ok(())
 }
 
-/// The lifeline while this process forks: nobody else touches it.
-#[derive(Debug)]
-pub struct Forking {
-    held: PerProcessGuard<'static, Option<Held>>,
-    watched: OwnedFd,
+/// A descriptor that becomes readable when the parent is gone. None in a process that nobody of ours started.
+pub fn parent() -> Option<BorrowedFd<'static>> {
+    TIE.get().map(|tie| tie.as_fd())
 }
+
+/// The ends that this process holds, while it forks: nobody else touches them.
+#[derive(Debug)]
+pub struct Forking(PerProcessGuard<'static, Option<Held>>);
 
 impl Forking {
     /// Before the fork.
     ///
     /// # Errors
     ///
-    /// As [`for_child`].
+    /// [`ErrorKind::Os`](crate::ErrorKind::Os) when the system is out of memory.
     pub fn new() -> Result<Self> {
-        let watched = for_child()?;
-        Ok(Self { held: HELD.lock()?, watched })
+        Ok(Self(HELD.lock()?))
     }
 
-    /// In the child: lets go of what is the parent's, so that its death is noticed, and ties this process to it.
-    ///
-    /// # Errors
-    ///
-    /// As [`arm`].
-    pub fn arm(mut self, signal: Option<i32>) -> Result<()> {
+    /// In the child: lets go of what is the parent's, so that its death is noticed.
+    pub fn let_go(mut self) {
         // The lock was ours when the process was copied, so that the value is whole.
-        drop(self.held.take());
-        drop(self.held);
-        arm(self.watched, signal)
+        drop(self.0.take());
     }
 }

@@ -7,10 +7,11 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use procession_core::authkey::AuthKey;
 use procession_core::family::Invitation;
-use procession_core::{Error, ErrorKind, Handle, Result, lifeline};
+use procession_core::{Courier, Error, ErrorKind, Handle, Result, lifeline};
 use procession_sys::fd::{StandardStream, replace_standard_stream};
 use procession_sys::process;
 use procession_sys::signal::{self, Disposition, Mask};
@@ -37,8 +38,6 @@ pub(crate) struct Birth {
     /// The signals that its main thread blocks.
     pub(crate) signal_mask: u64,
     pub(crate) interrupt: OnInterrupt,
-    /// Absent in a fork, which has it in memory.
-    pub(crate) lifeline: Option<Handle<OwnedFd>>,
     /// The signal that it gets when its parent is gone.
     pub(crate) death_signal: Option<i32>,
     /// Its standard streams, where they are other than those that it has.
@@ -93,12 +92,10 @@ impl OnInterrupt {
 }
 
 impl Birth {
-    /// Makes this process what is described. The lifeline comes first: from then on nothing is left of this process when
-    /// its parent dies.
-    pub(crate) fn settle_in(self) -> Result<()> {
-        if let Some(lifeline) = self.lifeline {
-            lifeline::arm(lifeline.into_inner(), self.death_signal)?;
-        }
+    /// Makes this process what is described. The tie to its parent, at the other end of `courier`, comes first: from then on
+    /// nothing is left of this process when its parent dies.
+    pub(crate) fn settle_in(self, courier: &Arc<Courier>) -> Result<()> {
+        lifeline::tie(courier, self.death_signal)?;
         self.interrupt.apply()?;
         let streams = [
             (self.input, StandardStream::Input),

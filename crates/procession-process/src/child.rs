@@ -410,7 +410,7 @@ impl Child {
     fn bury(&self) {
         children::remove(self);
         let recovered = match (self.member, Family::existing()) {
-            (Some(member), Some(family)) => family.mark_dead(member).map(drop),
+            (Some(member), Some(family)) => family.bury_child(member),
             _ => Ok(()),
         };
         if let Err(error) = recovered {
@@ -459,8 +459,9 @@ impl Child {
                     report => *heard = Some(report),
                 },
                 Ok(Received::Nothing) => return None,
+                Ok(Received::Closed) if reaped_by == ReapedBy::Us => return None,
                 // The fork server is gone as well.
-                Ok(Received::Closed) => return Some(status_of_stranger(pidfd, reaped_by)),
+                Ok(Received::Closed) => return Some(status_of_stranger(pidfd)),
                 Err(error) => *heard = Some(Err(error)),
             }
         }
@@ -514,13 +515,13 @@ impl Child {
     }
 }
 
-fn status_of_stranger(pidfd: &OwnedFd, reaped_by: ReapedBy) -> ExitStatus {
+fn status_of_stranger(pidfd: &OwnedFd) -> ExitStatus {
     let deadline = Deadline::after(STATUS_OF_STRANGER);
     loop {
         if let Some(ended) = pidfd::status_of_stranger(pidfd) {
             return ended.into();
         }
-        if reaped_by == ReapedBy::Us || deadline.has_passed() {
+        if deadline.has_passed() {
             return ExitStatus::Unknown;
         }
         // No descriptor tells when somebody else reaps. This wait ends by its time; should it fail, the loop does.

@@ -11,7 +11,7 @@ use procession_sys::poll;
 use procession_sys::wipe::{PerProcess, PerProcessGuard};
 
 use crate::child::Child;
-use crate::ending;
+use crate::{ending, requester};
 
 type List = Vec<Arc<Child>>;
 
@@ -73,6 +73,7 @@ pub(crate) fn forking() -> Result<PerProcessGuard<'static, List>> {
 /// # }
 /// ```
 pub fn active_children() -> Result<Vec<Arc<Child>>> {
+    requester::bury();
     let mut children: Vec<_> = CHILDREN.lock()?.clone();
     // One that cannot be asked is listed.
     children.retain(|child| child.is_alive().unwrap_or(true));

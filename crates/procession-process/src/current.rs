@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -229,7 +229,7 @@ impl ParentProcess {
     /// A descriptor that becomes readable when it has ended. `None` in a thread that stands for a process.
     pub fn sentinel(&self) -> Option<BorrowedFd<'static>> {
         let is_process = CURRENT.get().and_then(|current| current.parent.as_ref()) == Some(&self.0);
-        lifeline::parent().filter(|_| is_process).map(AsFd::as_fd)
+        lifeline::parent().filter(|_| is_process)
     }
 }
 

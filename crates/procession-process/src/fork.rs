@@ -13,6 +13,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::sync::Arc;
 
 use procession_core::{Courier, Error, ErrorKind, Result, lifeline, threads};
 use procession_sys::fork::{self, Forked};
@@ -22,7 +23,7 @@ use serde::Serialize;
 use crate::builder::Builder;
 use crate::child::{Body, Child, ReapedBy};
 use crate::plan::Plan;
-use crate::{after_fork, children, requester, run};
+use crate::{after_fork, children, requester, run, stream};
 
 impl Builder {
     /// Lets the start method `fork` copy this process although other threads run.
@@ -43,6 +44,10 @@ impl Builder {
 /// Forks a process that calls `function`.
 pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Result<Child> {
     let (courier, theirs) = Courier::pair()?;
+    if plan.birth.input.is_none() {
+        // So that the child finds it open.
+        stream::kept_null()?;
+    }
     let standing = threads::stand_still()?;
     if !plan.despite_threads {
         refuse_threads(&standing)?;
@@ -63,10 +68,9 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
             children.clear();
             drop(children);
             drop(courier);
-            let tied = lifeline.arm(plan.birth.death_signal);
+            lifeline.let_go();
             drop(standing);
-            let settled = tied.and_then(|()| settle_in(plan));
-            run::run_forked(theirs, settled, function)
+            run::run_forked(theirs, |courier| settle_in(plan, courier), function)
         }
         Forked::Parent { child } => {
             // It has not been waited for: the number is its own.
@@ -96,13 +100,16 @@ fn refuse_threads(standing: &threads::StandStill) -> Result<()> {
     Err(Error::new(ErrorKind::Unsupported, text))
 }
 
-fn settle_in(plan: Plan) -> Result<()> {
+fn settle_in(plan: Plan, courier: &Arc<Courier>) -> Result<()> {
     if plan.changes_environment {
         replace_environment(plan.environment);
     }
     // The parent's: the child's copy must not give the slot back, and does not.
     drop(plan.reservation);
-    plan.birth.settle_in()?;
+    if plan.birth.input.is_none() {
+        stream::discard_input()?;
+    }
+    plan.birth.settle_in(courier)?;
     after_fork::run();
     Ok(())
 }

@@ -56,7 +56,8 @@ pub fn set_last_words(say: impl Fn(&Panic) + Send + Sync + 'static) {
     *lock(&LAST_WORDS) = Some(Box::new(say));
 }
 
-fn install_hook() {
+/// Installs what [`catch`] needs, so that forks of this process find it there.
+pub(crate) fn install_hook() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         let previous = panic::take_hook();

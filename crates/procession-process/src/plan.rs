@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use procession_core::authkey::AuthKey;
 use procession_core::family::{Family, Reservation};
-use procession_core::{Error, ErrorKind, Handle, Message, Result, lifeline};
+use procession_core::{Error, ErrorKind, Message, Result};
 use procession_sys::signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,8 +110,12 @@ impl Plan {
             let (path, name) = current.next_child(builder.prefix);
             (path, name, current.as_parent(), current.is_daemon())
         });
-        let (environment, changes_environment) =
-            (builder.environment(), builder.changes_environment());
+        let changes_environment = builder.changes_environment();
+        // A fork has it, unless it shall be another.
+        let environment = match method {
+            StartMethod::Fork if !changes_environment => Vec::new(),
+            _ => builder.environment(),
+        };
         let reservation = Family::current()?.reserve()?;
         let mut pipes = Pipes::default();
         let is_fork = method == StartMethod::Fork;
@@ -137,14 +141,9 @@ impl Plan {
                 None => signal::thread_mask()?.bits(),
             },
             interrupt: OnInterrupt::for_child()?,
-            lifeline: match is_fork {
-                true => None,
-                false => Some(Handle(lifeline::for_child()?)),
-            },
             death_signal: builder.death_signal,
             input: match builder.input {
                 Some(input) => input.for_input(&mut pipes)?,
-                None if is_fork => Some(Handle(crate::stream::null()?)),
                 None => None,
             },
             output: builder.output.for_output(&mut pipes, has_output)?,

@@ -117,9 +117,26 @@ pub(crate) fn ask(
     Ok(courier)
 }
 
-/// Whether the server is gone, so that asking again asks another one.
+/// Whether the server is gone, so that asking again asks another one. For who finds a courier closed: a process that ends closes
+/// one descriptor after the other, so that the end of the server may be seen a little later.
 pub(crate) fn is_gone() -> bool {
-    CONNECTION.lock().is_ok_and(|slot| slot.as_ref().is_none_or(Connection::is_gone))
+    let is_gone = |slot: PerProcessGuard<'_, Option<Connection>>| {
+        slot.as_ref().is_none_or(|connection| hangs_up(&connection.control, DYING))
+    };
+    CONNECTION.lock().is_ok_and(is_gone)
+}
+
+/// How long a server may take to end once it has begun to.
+const DYING: Duration = Duration::from_millis(100);
+
+/// Reaps a server that has ended.
+pub(crate) fn bury() {
+    // Without the memory for the lock there is no server.
+    if let Ok(mut slot) = CONNECTION.lock()
+        && let Some(connection) = slot.take_if(|connection| connection.is_gone())
+    {
+        connection.close();
+    }
 }
 
 impl Connection {
@@ -138,7 +155,7 @@ impl Connection {
                     Some(_) => BuildId::for_another_file()?,
                     None => BuildId::current()?.clone(),
                 },
-                lifeline: Handle(lifeline::for_child()?),
+                lifeline: Handle(lifeline::for_server()?),
                 preload: lock(&PRELOAD).clone(),
             })
         };
@@ -223,7 +240,12 @@ impl Connection {
 }
 
 fn has_hung_up(courier: &Courier) -> bool {
+    hangs_up(courier, Duration::ZERO)
+}
+
+/// Whether the other end is gone, or goes within this time.
+fn hangs_up(courier: &Courier, patience: Duration) -> bool {
     let mut watch = [Watch::hang_up(courier)];
-    let looked = poll::wait(&mut watch, Deadline::after(Duration::ZERO));
+    let looked = poll::wait(&mut watch, Deadline::after(patience));
     looked.is_err() || watch[0].has_hung_up()
 }

@@ -50,16 +50,16 @@ pub(crate) fn exit(code: i32) -> ! {
     std::process::exit(code)
 }
 
-/// Calls `function` in a process that was forked for it, and ends the process.
+/// Becomes what `settle_in` makes of this fork, calls `function`, and ends the process.
 pub(crate) fn run_forked<R: Serialize>(
     courier: Courier,
-    settled: Result<()>,
+    settle_in: impl FnOnce(&Arc<Courier>) -> Result<()>,
     function: impl FnOnce() -> R,
 ) -> ! {
-    if let Err(error) = settled {
+    let courier = Arc::new(courier);
+    if let Err(error) = settle_in(&courier) {
         refuse(&courier, error);
     }
-    let courier = Arc::new(courier);
     let call = || match Message::encode_behind(vec![VALUE], &function()) {
         Ok(value) => Ok(Reply::Value(value)),
         Err(error) => Ok(Reply::Unsendable(error)),
@@ -76,15 +76,15 @@ fn run(courier: &Arc<Courier>) -> i32 {
     };
     let function = request.function;
     let introduced = if request.introduce { introduce(courier) } else { Ok(()) };
-    let settled = introduced.and_then(|()| request.birth.settle_in());
-    if let Err(error) = settled {
-        return report(courier, Report::NotStarted(error));
-    }
-    let arguments = match courier.recv() {
+    let arguments = match introduced.and_then(|()| courier.recv()) {
         Ok(Some(arguments)) => arguments,
         Ok(None) => return FAILED,
         Err(error) => return report(courier, Report::NotStarted(error)),
     };
+    // Nothing comes from the parent any more: what comes is its end.
+    if let Err(error) = request.birth.settle_in(courier) {
+        return report(courier, Report::NotStarted(error));
+    }
     answer(courier, || function.call(arguments, vec![VALUE]))
 }
 
@@ -97,10 +97,12 @@ pub(crate) fn introduce(courier: &Courier) -> Result<()> {
 
 /// Calls, and tells what became of it; returns the code to exit with.
 fn answer(courier: &Arc<Courier>, call: impl FnOnce() -> Result<Reply>) -> i32 {
-    let last_words = Arc::clone(courier);
-    panic::set_last_words(move |panic: &Panic| {
-        report(&last_words, Report::Panicked(panic.clone()));
-    });
+    if cfg!(panic = "abort") {
+        let last_words = Arc::clone(courier);
+        panic::set_last_words(move |panic: &Panic| {
+            report(&last_words, Report::Panicked(panic.clone()));
+        });
+    }
     report(courier, report_of(panic::catch(AssertUnwindSafe(call))))
 }
 

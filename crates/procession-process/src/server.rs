@@ -13,13 +13,13 @@ use procession_sys::fd::{self, StandardStream, replace_standard_stream};
 use procession_sys::fork::{self, Forked};
 use procession_sys::poll::{self, Watch};
 use procession_sys::surroundings::{self, Limit, Surroundings};
-use procession_sys::{Deadline, pidfd, process, signal, spawn};
+use procession_sys::{Deadline, pidfd, process, signal, spawn, wipe};
 use serde::{Deserialize, Serialize};
 
 use crate::build_id::BuildId;
 use crate::fork::replace_environment;
 use crate::report::Report;
-use crate::trampoline::FunctionRef;
+use crate::trampoline::{self, FunctionRef};
 use crate::{after_fork, panic, run};
 
 /// The first message to a server.
@@ -99,10 +99,14 @@ fn serve(control: Courier, threads: usize) -> Result<Option<Courier>> {
     if welcome.pid != process::id() || !welcome.build.is_here()? {
         return Err(Error::new(ErrorKind::BuildMismatch, "another program started this server"));
     }
-    lifeline::arm(welcome.lifeline.into_inner(), Some(signal::KILL))?;
+    lifeline::tie_server(welcome.lifeline.into_inner())?;
     process::set_thread_name("procession-fork")?;
     // Orders say whether children ignore it; what was before does not matter.
     let _was_ignored = signal::ignore(signal::INTERRUPT)?;
+    // What each child would have to find or to make for itself.
+    wipe::prepare()?;
+    trampoline::image()?;
+    panic::install_hook();
     let unfit = preload_all(&welcome.preload).and_then(|()| count_threads(threads)).err();
     let present = Surroundings::of_this_process()?;
     let mut server = Server { control, present, children: Vec::new(), unfit };
@@ -226,8 +230,7 @@ impl Server {
         // The server's descriptors are not the child's.
         drop(self);
         let courier = order.bootstrap;
-        let ready = introduce(&courier).and_then(|()| courier.recv());
-        let inherited = match ready {
+        let inherited = match introduce(&courier).and_then(|()| courier.recv()) {
             Ok(Some(inherited)) => inherited.decode(),
             // A spare that is not needed any more.
             Ok(None) => run::exit(0),

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use procession_core::{Handle, Result};
-use procession_sys::fd;
+use procession_sys::fd::{self, StandardStream, replace_standard_stream};
+use procession_sys::wipe::SetOnce;
 
 /// Where a standard stream of a process leads.
 ///
@@ -126,6 +127,23 @@ impl Stream {
             }
         })))
     }
+}
+
+/// `/dev/null`, once some process of the line of forks has opened it: to look it up takes longer than the rest of what a fork
+/// does to its streams.
+static NULL: SetOnce<OwnedFd> = SetOnce::new();
+
+/// Opens `/dev/null` for this process and its forks.
+pub(crate) fn kept_null() -> Result<&'static OwnedFd> {
+    match NULL.get() {
+        Some(null) => Ok(null),
+        None => Ok(NULL.set(null()?)),
+    }
+}
+
+/// Makes `/dev/null` this process's standard input.
+pub(crate) fn discard_input() -> Result<()> {
+    Ok(replace_standard_stream(kept_null()?, StandardStream::Input)?)
 }
 
 pub(crate) fn null() -> Result<OwnedFd> {

@@ -167,7 +167,7 @@ fn base() -> usize {
 }
 
 /// The image that this crate is part of.
-fn image() -> Result<&'static Image> {
+pub(crate) fn image() -> Result<&'static Image> {
     static IMAGE: OnceLock<Option<Image>> = OnceLock::new();
     IMAGE.get_or_init(|| image::find(base())).as_ref().ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "this program's image cannot be found in its memory")

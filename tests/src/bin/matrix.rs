@@ -173,6 +173,19 @@ fn many(way: Way) {
     println!("many");
 }
 
+fn pool(way: Way) {
+    let pool = Pool::builder().context(Context::new(way.method)).build();
+    if way.is_thread() || (way.method == StartMethod::Fork && way.threads > 0) {
+        assert_eq!(pool.unwrap_err().kind(), ErrorKind::Unsupported);
+    } else {
+        let pool = pool.unwrap();
+        assert_eq!(pool.map(|x: u64| x * x, 0..1000).unwrap().iter().sum::<u64>(), 332_833_500);
+        let results = pool.try_map(|x: u32| if x == 3 { procession::exit(9) } else { x }, 0..6);
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 5);
+    }
+    println!("pool");
+}
+
 fn live(way: Way) {
     values(way);
     ends(way);
@@ -180,6 +193,7 @@ fn live(way: Way) {
     generations(way);
     streams(way);
     many(way);
+    pool(way);
     let server = way.method == StartMethod::ForkServer;
     assert_eq!(fork_server().is_some(), server);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use xshell::{Shell, cmd};
 
@@ -75,7 +75,25 @@ impl Workshop {
             .quiet()
             .run()
             .map_err(|error| format!("could not be built: {error}"))?;
-        Ok(self.target.join("release").join(name))
+        self.fresh_copy(&self.target.join("release").join(name))
+    }
+
+    /// A copy of a program, made in one go. What a linker has written page by page lies in the file cache in small pieces, and a
+    /// process that runs it takes a page fault for each: a tenth of what a start costs, or not, by chance.
+    fn fresh_copy(&self, program: &Path) -> Result<PathBuf, String> {
+        let folder = self.target.join("bench-programs");
+        let name = program.file_name().unwrap_or_default();
+        let copy = folder.join(name);
+        let made = std::fs::create_dir_all(&folder).and_then(|()| {
+            // Not over the old one, whose pages would stay.
+            match std::fs::remove_file(&copy) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            std::fs::copy(program, &copy)
+        });
+        made.map_err(|error| format!("could not be copied: {error}"))?;
+        Ok(copy)
     }
 
     fn build_example(&self, name: &str) -> Result<PathBuf, String> {
@@ -85,7 +103,7 @@ impl Workshop {
             .quiet()
             .run()
             .map_err(|error| format!("could not be built: {error}"))?;
-        Ok(self.target.join("release/examples").join(name))
+        self.fresh_copy(&self.target.join("release/examples").join(name))
     }
 
     /// The peers live in a workspace of their own, so that nobody else needs their dependencies.
@@ -98,7 +116,7 @@ impl Workshop {
             .quiet()
             .run()
             .map_err(|error| format!("could not be built: {error}"))?;
-        Ok(target.join("release").join(name))
+        self.fresh_copy(&target.join("release").join(name))
     }
 
     /// CPython 3.13 itself: what is found on the path may be a script that looks for it.

@@ -105,11 +105,13 @@ impl Desk {
         }
         // The fork server may be forking one to keep in reserve, which is to be seen for a moment before it says what it is.
         let deadline = Deadline::after(Duration::from_millis(50));
-        while !children().is_empty() && !deadline.has_passed() {
+        let mut left = children();
+        while !left.is_empty() && !deadline.has_passed() {
             thread::yield_now();
+            left = children();
         }
         let descriptors = fd::open_descriptors().expect("/proc is mounted").len();
-        self.say(&Said::Left(role, descriptors, children().into_iter().collect()));
+        self.say(&Said::Left(role, descriptors, left.into_iter().collect()));
     }
 }
 

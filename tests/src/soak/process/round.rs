@@ -308,7 +308,7 @@ impl<'a> Round<'a> {
             seen.extend(left.iter().copied());
             let are_gone = |round: &Self| left.iter().all(|pid| !round.lives(*pid));
             if !self.pump(deadline, are_gone)? || deadline.has_passed() {
-                return Err(outlived(since, &left));
+                return Err(self.outlived(since, &left));
             }
         }
         // The last steps of a process are not to be seen in its files.
@@ -318,12 +318,18 @@ impl<'a> Round<'a> {
         };
         match self.pump(deadline, |round| mine.iter().all(|pid| !round.lives(*pid)))? {
             true => Ok(since.elapsed()),
-            false => Err(outlived(since, &mine)),
+            false => Err(self.outlived(since, &mine)),
         }
     }
 
     fn lives(&self, pid: u32) -> bool {
         self.members.get(&pid).is_some_and(|member| member.ended.is_none())
+    }
+
+    fn outlived(&self, since: Instant, left: &[u32]) -> String {
+        let living = left.iter().filter(|pid| self.lives(**pid));
+        let living: Vec<String> = living.map(|pid| eyes::describe(*pid)).collect();
+        format!("{:?} after an end there still is:\n{}", since.elapsed(), living.join("\n"))
     }
 
     /// Lets everybody end who waits for that, and looks at what is left; returns how long after the root's end everybody
@@ -333,7 +339,8 @@ impl<'a> Round<'a> {
         drop(self.finish.take());
         let root = self.root.0.id();
         if !self.pump(Deadline::after(SOON), |round| !round.lives(root))? {
-            return Err(outlived(self.begin, &self.home.members()));
+            let left = self.home.members();
+            return Err(self.outlived(self.begin, &left));
         }
         let status = self.root.0.wait().map_err(|error| error.to_string())?;
         let is_right = match self.plan.victim() {
@@ -497,9 +504,4 @@ impl<'a> Round<'a> {
 
 fn servers_of(pid: u32) -> Vec<u32> {
     children_of(pid).into_iter().filter(|pid| is_server(*pid)).collect()
-}
-
-fn outlived(since: Instant, left: &[u32]) -> String {
-    let left: Vec<String> = left.iter().map(|pid| eyes::describe(*pid)).collect();
-    format!("{:?} after an end there still is:\n{}", since.elapsed(), left.join("\n"))
 }

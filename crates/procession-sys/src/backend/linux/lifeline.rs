@@ -71,12 +71,38 @@ pub fn arm_with(watched: BorrowedFd<'_>, signal: i32) -> Result<(OwnedFd, bool)>
     let path = format!("/proc/self/fd/{}", watched.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let own = call("open", || path.clone(), || rustix::fs::open(&path, flags, Mode::empty()))?;
-    control(own.as_fd(), libc::F_SETOWN, super::process::id().cast_signed())?;
-    control(own.as_fd(), F_SETSIG, signal)?;
-    control(own.as_fd(), libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK)?;
+    let is_held = signal_on(own.as_fd(), signal, libc::O_NONBLOCK)?;
+    Ok((own, is_held))
+}
+
+/// Arms one end of a pair of sockets as a lifeline: this process gets `signal` once the last holder of the other end is gone.
+/// It would get it as well when something arrives: for ends into which nobody writes any more.
+///
+/// Tells whether the holder is still there. An end belongs to one process: there is nothing to open anew, which takes
+/// ten times as long.
+///
+/// # Errors
+///
+/// [`INVALID`](crate::OsCode::INVALID) when there is no such signal.
+///
+/// # Source
+///
+/// `fcntl(2)`: `F_SETOWN`, `F_SETSIG`, `O_ASYNC`; `unix_release_sock` of the kernel raises `POLL_HUP`.
+pub fn arm_socket(end: BorrowedFd<'_>, signal: i32) -> Result<bool> {
+    // The system takes zero for `SIGIO`.
+    if signal == 0 {
+        return Err(fail("arm a lifeline on", name(end), Errno::INVAL));
+    }
+    signal_on(end, signal, 0)
+}
+
+/// Has `signal` sent to this process when something happens to `end`; tells whether nothing has.
+fn signal_on(end: BorrowedFd<'_>, signal: i32, flags: i32) -> Result<bool> {
+    control(end, libc::F_SETOWN, super::process::id().cast_signed())?;
+    control(end, F_SETSIG, signal)?;
+    control(end, libc::F_SETFL, libc::O_ASYNC | flags)?;
     // What happened before the line above raised no signal: look once.
-    let gone = poll::wait_readable(&own, Deadline::after(<_>::default()))?;
-    Ok((own, !gone))
+    Ok(!poll::wait_readable(end, Deadline::after(<_>::default()))?)
 }
 
 /// Whether somebody holds the other end of the lifeline whose end `end` is.
@@ -114,6 +140,44 @@ mod tests {
         let (_held, watched) = create().unwrap();
         let mode = rustix::fs::fstat(&watched).unwrap().st_mode;
         assert_eq!(mode & 0o777, 0o444, "a child of another user must be able to");
+    }
+
+    #[test]
+    fn a_socket_is_a_lifeline() {
+        use super::super::socket::seqpacket_pair;
+        for signal in [signal::KILL, signal::TERMINATE] {
+            let (held, watched) = seqpacket_pair().unwrap();
+            let ready = Doorbell::new().unwrap();
+            let child = Child::run(|| {
+                // The copy that every fork has.
+                close_copy(&held);
+                assert!(arm_socket(watched.as_fd(), signal).unwrap());
+                ready.ring().unwrap();
+                loop {
+                    std::hint::spin_loop();
+                }
+            });
+            assert!(poll::wait_readable(&ready, soon()).unwrap());
+            drop(held);
+            let Ended::Signaled { signal: got, .. } = child.ended() else { panic!("it ended") };
+            assert_eq!(got, signal);
+        }
+        let (held, watched) = seqpacket_pair().unwrap();
+        drop(held);
+        assert!(!alone_is_held(&watched));
+    }
+
+    /// Closes this process's copy of a descriptor that it got by a fork.
+    fn close_copy(fd: &OwnedFd) {
+        // SAFETY: The forked child never drops what it shares the number with.
+        unsafe { libc::close(fd.as_raw_fd()) };
+    }
+
+    /// Arms in a child, for which the end of the other side is news that comes too late.
+    fn alone_is_held(watched: &OwnedFd) -> bool {
+        let child =
+            Child::run(|| u8::from(arm_socket(watched.as_fd(), signal::TERMINATE).unwrap()));
+        child.ended() != Ended::Exited(0)
     }
 
     use super::super::doorbell::Doorbell;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::wipe::PerProcess;
 use super::{call, fail};
 use crate::Result;
 
@@ -103,14 +104,27 @@ pub fn set_nice(nice: i32) -> Result<()> {
     call("change the priority", String::new, || rustix::process::setpriority_process(None, nice))
 }
 
+/// Where this process reads about itself; kept open, because opening costs as much as reading.
+static STATUS: PerProcess<Option<OwnedFd>> = PerProcess::new();
+
 fn umask() -> Result<u32> {
     let path = "/proc/self/status";
-    let failed = |code| fail("read", path.into(), code);
-    let status = std::fs::read_to_string(path)
-        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-    let value = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let mut status = STATUS.lock()?;
+    let status = match &mut *status {
+        Some(status) => status,
+        none => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let open = || rustix::fs::open(path, flags, Mode::empty());
+            none.insert(call("open", || path.into(), open)?)
+        }
+    };
+    // The second line, behind the name of the program.
+    let mut start = [0; 256];
+    let len = call("read", || path.into(), || rustix::io::pread(&*status, &mut start, 0))?;
+    let text = String::from_utf8_lossy(&start[..len]);
+    let value = text.lines().find_map(|line| line.strip_prefix("Umask:"));
     let value = value.and_then(|value| u32::from_str_radix(value.trim(), 8).ok());
-    value.ok_or_else(|| failed(Errno::INVAL))
+    value.ok_or_else(|| fail("read", path.into(), Errno::INVAL))
 }
 
 /// The working directory, as a descriptor that another process can [enter](enter_directory).

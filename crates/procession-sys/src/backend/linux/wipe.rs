@@ -105,6 +105,19 @@ impl Default for WipedWord {
     }
 }
 
+/// Maps the memory that forks wipe, if nobody has, so that forks of this process find it mapped.
+///
+/// # Errors
+///
+/// As [`WipedWord::get`].
+///
+/// # Source
+///
+/// As [`WipedWord::get`].
+pub fn prepare() -> Result<()> {
+    page(&PAGE).map(drop)
+}
+
 /// Maps the page and notes it in `place` if nobody has; never waits for another thread, which a fork might have left behind.
 fn page(place: &AtomicPtr<AtomicU64>) -> Result<*const AtomicU64> {
     // ORDERING: Acquire: pairs with the exchange below, after which the page is mapped and advised.
