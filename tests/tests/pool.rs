@@ -428,3 +428,51 @@ fn a_pool_with_a_good_worker_is_not_broken_by_bad_ones() {
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stdout, "long: 7\nafter: 8\n", "{stderr}");
 }
+
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+fn begin(file: Handle<std::fs::File>, from: usize) {
+    use std::io::Write;
+    // Appended whole: each worker writes one line.
+    writeln!(&file.0, "{}", std::process::id()).unwrap();
+    STARTED.fetch_add(from, Ordering::Relaxed);
+}
+
+#[test]
+fn an_initializer_runs_once_in_each_worker_and_before_its_tasks() {
+    let _dog = watchdog(60);
+    let path = std::env::temp_dir().join(format!("procession-initializer-{}", std::process::id()));
+    let file = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+    let builder = Pool::builder().workers(NonZeroUsize::new(3).unwrap());
+    let pool = builder.initializer(begin, (Handle(file), 5)).unwrap().build().unwrap();
+    let seen = |_: u32| (std::process::id(), STARTED.load(Ordering::Relaxed));
+    let seen = pool.map(seen, 0..300).unwrap();
+    assert!(seen.iter().all(|(_, started)| *started == 5));
+    let victim = seen[0].0;
+    assert!(Stranger::new(victim).signal(signal::KILL));
+    wait_until("another worker runs", || {
+        pool.worker_pids().len() == 3 && !pool.worker_pids().contains(&victim)
+    });
+    assert_eq!(pool.map(|x: u32| x, 0..9).unwrap().len(), 9);
+    let pids = pool.worker_pids();
+    // Also when the pool goes at once.
+    drop(pool);
+    let lines = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let mut initialized: Vec<u32> = lines.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(pids.iter().all(|pid| initialized.contains(pid)), "{pids:?} {lines}");
+    let count = initialized.len();
+    initialized.sort_unstable();
+    initialized.dedup();
+    assert_eq!((count, initialized.len()), (4, 4), "once in each: {lines}");
+}
+
+#[test]
+fn an_initializer_that_fails_breaks_the_pool_and_does_not_start_workers_for_ever() {
+    let _dog = watchdog(60);
+    let builder = Pool::builder().workers(NonZeroUsize::new(2).unwrap());
+    let fail = || panic!("on purpose");
+    let pool = builder.initializer(fail, ()).unwrap().build().unwrap();
+    let error = pool.map(|x: u32| x, 0..10).unwrap_err();
+    assert!(matches!(error, TaskError::PoolBroken { .. }), "{error:?}");
+}

@@ -4,10 +4,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use procession_core::{Error, ErrorKind, Result};
-use procession_process::{Context, StartMethod, cpu_count};
+use procession_process::trampoline::FunctionRef;
+use procession_process::{Context, StartMethod, Target, cpu_count};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::dispatch::{self, Shared};
 use crate::pool::Pool;
+use crate::worker::Initializer;
 
 /// Describes a pool before it is started.
 ///
@@ -30,11 +34,12 @@ pub struct Builder {
     workers: Option<NonZeroUsize>,
     name: String,
     context: Option<Context>,
+    initializer: Option<Arc<Initializer>>,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { workers: None, name: "Pool".into(), context: None }
+        Self { workers: None, name: "Pool".into(), context: None, initializer: None }
     }
 
     /// How many workers; without this, one for each processor that this process may use, which heeds its affinity and its
@@ -56,6 +61,28 @@ impl Builder {
         self
     }
 
+    /// Has each worker call `function` with `args` before its first task, also one that replaces another.
+    ///
+    /// A worker whose initializer panics ends, and another one is started; when ten in a row have, the pool is out of order, and
+    /// every task resolves as [`PoolBroken`](crate::TaskError::PoolBroken).
+    ///
+    /// # Errors
+    ///
+    /// [`Encode`](procession_core::ErrorKind::Encode) when an argument cannot be encoded;
+    /// [`Unsupported`](procession_core::ErrorKind::Unsupported) for a function of a library that was loaded at run time.
+    ///
+    /// # Source
+    ///
+    /// CPython `Pool(initializer=.., initargs=..)`.
+    pub fn initializer<F, A>(mut self, function: F, args: A) -> Result<Self>
+    where
+        F: Target<A, Output = ()>,
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        self.initializer = Some(Arc::new(Initializer::new(FunctionRef::of(function)?, &args)?));
+        Ok(self)
+    }
+
     /// Starts the pool.
     ///
     /// # Errors
@@ -71,7 +98,8 @@ impl Builder {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let shared = Arc::new(Shared::new()?);
-        let dispatcher = dispatch::start(Arc::clone(&shared), workers, &self.name, context)?;
+        let dispatcher =
+            dispatch::start(Arc::clone(&shared), workers, &self.name, context, self.initializer)?;
         Ok(Pool::from_parts(shared, workers, dispatcher))
     }
 }

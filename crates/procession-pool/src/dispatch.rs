@@ -43,7 +43,7 @@ use procession_sys::{Deadline, fd, signal};
 use crate::TaskError;
 use crate::job::{Job, Outcome, Task};
 use crate::protocol::{self, Answer, Ticket};
-use crate::worker;
+use crate::worker::{self, Initializer};
 
 /// How many workers may end in a row without having been ready once.
 const MOST_FAILED_STARTS: u32 = 10;
@@ -141,6 +141,7 @@ pub(crate) fn start(
     workers: usize,
     name: &str,
     context: Context,
+    initializer: Option<Arc<Initializer>>,
 ) -> Result<JoinHandle<()>> {
     let mut dispatcher = Dispatcher {
         claims: SharedWords::create(2 * workers)?,
@@ -148,6 +149,7 @@ pub(crate) fn start(
         shared,
         seats: (0..workers).map(|_| None).collect(),
         context,
+        initializer,
         worker_name: format!("{name}Worker"),
         started: 0,
         failed_starts: 0,
@@ -170,6 +172,7 @@ struct Dispatcher {
     signal_mask: u64,
     seats: Vec<Option<Seat>>,
     context: Context,
+    initializer: Option<Arc<Initializer>>,
     worker_name: String,
     started: u64,
     /// How many workers ended in a row without having been ready.
@@ -413,7 +416,11 @@ impl Dispatcher {
         self.started += 1;
         let name = format!("{}-{}", self.worker_name, self.started);
         let process = self.context.process().name(name).daemon(true).signal_mask(self.signal_mask);
-        let process = process.spawn(worker::run, (theirs, claims, seat))?;
+        let initializer = match &self.initializer {
+            Some(initializer) => Some(initializer.try_clone()?),
+            None => None,
+        };
+        let process = process.spawn(worker::run, (theirs, claims, seat, initializer))?;
         let mut inbox = lock(&self.shared.inbox);
         inbox.pids.resize(self.seats.len(), None);
         inbox.pids[seat] = Some(process.pid());

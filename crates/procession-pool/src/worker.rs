@@ -10,9 +10,12 @@ use std::sync::Arc;
 
 use procession_core::{Courier, ErrorKind, Handle, Message, Result};
 use procession_process::panic;
-use procession_process::trampoline::FunctionRef;
+use procession_process::trampoline::{FunctionRef, Reply};
+use procession_sys::fd;
 use procession_sys::memory::SharedWords;
 use procession_sys::prim::Ordering;
+
+use serde::{Deserialize, Serialize};
 
 use crate::protocol::{self, Ticket};
 
@@ -26,10 +29,51 @@ pub(crate) fn unwanted_of(seat: usize) -> usize {
     2 * seat + 1
 }
 
+/// What each worker calls before its first task.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Initializer {
+    function: FunctionRef,
+    arguments: Vec<u8>,
+    /// What the arguments hold.
+    handles: Vec<Handle<OwnedFd>>,
+}
+
+impl Initializer {
+    pub(crate) fn new(function: FunctionRef, args: &impl Serialize) -> Result<Self> {
+        let (arguments, handles) = Message::encode(args)?.into_parts();
+        Ok(Self { function, arguments, handles: handles.into_iter().map(Handle).collect() })
+    }
+
+    /// For another worker.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let mut handles = Vec::with_capacity(self.handles.len());
+        for handle in &self.handles {
+            handles.push(Handle(fd::duplicate(&handle.0)?));
+        }
+        Ok(Self { function: self.function, arguments: self.arguments.clone(), handles })
+    }
+
+    fn call(self) -> Result<()> {
+        let handles = self.handles.into_iter().map(Handle::into_inner).collect();
+        match self.function.call(Message::from_parts(self.arguments, handles), Vec::new())? {
+            Reply::Value(_) => Ok(()),
+            Reply::Refused(error) | Reply::Unsendable(error) => Err(error),
+        }
+    }
+}
+
 /// What a worker process runs; returns when the pool has gone away.
-pub(crate) fn run(courier: Courier, claims: Handle<OwnedFd>, seat: usize) -> Result<()> {
+pub(crate) fn run(
+    courier: Courier,
+    claims: Handle<OwnedFd>,
+    seat: usize,
+    initializer: Option<Initializer>,
+) -> Result<()> {
     let claims = Arc::new(SharedWords::open(claims.into_inner())?);
     let courier = Arc::new(courier);
+    if let Some(initializer) = initializer {
+        initializer.call()?;
+    }
     courier.send(&protocol::ready())?;
     {
         let (courier, claims) = (Arc::clone(&courier), Arc::clone(&claims));

@@ -102,9 +102,9 @@ enum Answer {
     None(JoinError),
 }
 
-/// How long a status that the fork server cannot tell any more is asked for: until whoever inherits the child reaps it. Half
+/// How long a status that the fork server cannot tell any more is asked for: until whoever inherits the child reaps it. A third
 /// of the 100 ms within which whoever waits for a dead process has an answer.
-const STATUS_OF_STRANGER: Duration = Duration::from_millis(50);
+const STATUS_OF_STRANGER: Duration = Duration::from_millis(33);
 
 /// How long it takes a fork server that runs to reap a child and tell of it, with some room.
 const A_WHILE: Duration = Duration::from_micros(60);
