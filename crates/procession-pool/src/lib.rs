@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod context;
 mod dispatch;
 mod error;
 mod job;
@@ -11,6 +12,7 @@ mod stream;
 mod worker;
 
 pub use builder::Builder;
+pub use context::ContextExt;
 pub use error::TaskError;
 pub use pool::Pool;
 pub use stream::{Imap, ImapUnordered};

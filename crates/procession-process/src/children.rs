@@ -20,6 +20,9 @@ static CHILDREN: PerProcess<List> = PerProcess::new();
 /// How long daemons may take to end, before they are killed.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long to wait for the status of a child that has ended, before looking at everything else again.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Puts a child on the list.
 pub(crate) fn add(child: Child) -> Result<Arc<Child>> {
     exit::set_children_hook(end_all)?;
@@ -113,7 +116,9 @@ fn wait_or_be_told(child: &Child) -> Result<bool> {
     let mut watches = vec![poll::Watch::readable(child)];
     watches.extend(ending::bell().map(poll::Watch::readable));
     poll::wait(&mut watches, Deadline::NEVER)?;
-    child.wait(Duration::ZERO)
+    // Who forked it may be about to tell how it ended.
+    let patience = if watches[0].is_ready() { PATIENCE } else { Duration::ZERO };
+    child.wait(patience)
 }
 
 fn end<'a>(children: impl Iterator<Item = &'a Arc<Child>> + Clone) {

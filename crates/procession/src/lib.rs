@@ -6,7 +6,7 @@ pub use procession_connection::{
 };
 pub use procession_core::authkey::AuthKey;
 pub use procession_core::{Error, ErrorKind, Handle, OsCode, Result};
-pub use procession_pool::{Pool, TaskError};
+pub use procession_pool::{ContextExt, Pool, TaskError};
 pub use procession_process::{
     Child, Context, CurrentProcess, Death, ExitReason, ExitStatus, JoinError, OnDrop, Panic,
     ParentProcess, Process, Reason, Resource, Run, StartMethod, Stream, Target, active_children,
@@ -43,7 +43,7 @@ pub mod connection {
 pub mod prelude {
     #[doc(no_inline)]
     pub use crate::{
-        Context, Duplex, ExitStatus, Handle, JoinError, Pool, Process, Receiver, Sender,
-        StartMethod, TaskError, duplex, pipe,
+        Context, ContextExt, Duplex, ExitStatus, Handle, JoinError, Pool, Process, Receiver,
+        Sender, StartMethod, TaskError, duplex, pipe,
     };
 }
