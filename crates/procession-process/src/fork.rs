@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::builder::Builder;
 use crate::child::{Body, Child, ReapedBy};
 use crate::plan::Plan;
+use crate::run::Buffers;
 use crate::{after_fork, children, requester, run, stream};
 
 impl Builder {
@@ -70,7 +71,11 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
             drop(courier);
             lifeline.let_go();
             drop(standing);
-            run::run_forked(theirs, |courier| settle_in(plan, courier), function)
+            let buffers = match plan.despite_threads {
+                true => Buffers::Unknown,
+                false => Buffers::Ours,
+            };
+            run::run_forked(theirs, buffers, |courier| settle_in(plan, courier), function)
         }
         Forked::Parent { child } => {
             // It has not been waited for: the number is its own.

@@ -1,10 +1,11 @@
 //! The child's side: from the first message to the end of the process.
 
+use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use procession_core::{Courier, Error, ErrorKind, Handle, Message, Result};
-use procession_sys::{pidfd, process, spawn};
+use procession_core::{Courier, Error, ErrorKind, Handle, Message, Result, exit};
+use procession_sys::{pidfd, process, spawn, stdio};
 use serde::Serialize;
 
 use crate::panic;
@@ -53,6 +54,7 @@ pub(crate) fn exit(code: i32) -> ! {
 /// Becomes what `settle_in` makes of this fork, calls `function`, and ends the process.
 pub(crate) fn run_forked<R: Serialize>(
     courier: Courier,
+    buffers: Buffers,
     settle_in: impl FnOnce(&Arc<Courier>) -> Result<()>,
     function: impl FnOnce() -> R,
 ) -> ! {
@@ -64,7 +66,23 @@ pub(crate) fn run_forked<R: Serialize>(
         Ok(value) => Ok(Reply::Value(value)),
         Err(error) => Ok(Reply::Unsendable(error)),
     };
-    exit(answer(&courier, call))
+    let code = answer(&courier, call);
+    exit::run();
+    if buffers == Buffers::Ours {
+        // Whoever reads it is gone: nobody needs to know here.
+        drop(std::io::stdout().flush());
+        drop(stdio::flush_c());
+    }
+    // Exit handlers of C are the parent's: they were registered for its end, and it will run them.
+    process::exit_now(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// Whose the buffers of the standard streams are in a fork.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Buffers {
+    Ours,
+    /// Another thread of the parent may have been in the middle of them, with their locks held.
+    Unknown,
 }
 
 fn run(courier: &Arc<Courier>) -> i32 {
