@@ -183,10 +183,19 @@ impl Litter {
 ///
 /// When processes cannot be started.
 pub fn steady() -> Litter {
+    steady_by(procession::Context::default())
+}
+
+/// The same, for processes of that context.
+///
+/// # Panics
+///
+/// When processes cannot be started.
+pub fn steady_by(context: procession::Context) -> Litter {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     // It runs on when its handle is dropped, so that the reaper has to see to it.
     let wait = || std::io::stdin().read_line(&mut String::new()).is_ok();
-    let child = procession::Process::builder().stdin(reader).spawn(wait, ());
+    let child = context.process().stdin(reader).spawn(wait, ());
     drop(child.expect("a process"));
     drop(writer);
     let are_reaped = || procession::active_children().is_ok_and(|children| children.is_empty());
@@ -194,7 +203,7 @@ pub fn steady() -> Litter {
     let mut before = Litter::now();
     let mut same = 0;
     while same < 10 {
-        let child = procession::Process::spawn(|| (), ()).expect("a process");
+        let child = context.process().spawn(|| (), ()).expect("a process");
         child.join().expect("it returns");
         drop(child);
         wait_until("nobody is left", || children().is_empty());

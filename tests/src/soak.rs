@@ -2,7 +2,7 @@
 //!
 //! A family is a program whose processes are killed, and a harness around it; [`FAMILIES`] lists them. `docs/soak.md` says
 //! what each shows. The harness is no process of ours: it sees what the system sees, and what the members of a family
-//! write into a pipe. [`eyes`] looks for what is left behind, [`figures`] counts, [`process`] is the family of processes.
+//! write into a pipe. `eyes` looks for what is left behind, `figures` counts, `process` is the family of processes.
 //! `cargo xtask soak` runs a family for long, `tests/tests/soak.rs` for a minute.
 
 mod eyes;

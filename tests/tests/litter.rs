@@ -2,8 +2,6 @@
 //!
 //! These tests count what the whole process has, so each takes the lock first.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
-
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::thread;

@@ -345,9 +345,8 @@ fn children_see_nothing_of_their_parent_but_what_they_are_given() {
     assert_eq!(lines.iter().filter(|line| **line == "main").count(), 2, "{stdout}");
     assert!(lines.iter().any(|line| line.starts_with("parent sees [0, 1, 2, 9")), "{stdout}");
     let child = lines.iter().find_map(|line| line.strip_prefix("child sees ")).expect("a line");
-    // Beside the standard streams: the way back to the parent, the lifeline, which a fork has from its server as well, and the
-    // family's table.
-    assert!((6..=7).contains(&child.split(',').count()), "{child}");
+    // Beside the standard streams: the way back to the parent, the family's table, and for a fork its server's lifeline.
+    assert!((5..=6).contains(&child.split(',').count()), "{child}");
     assert!(!child.contains("9,") && !child.contains("9]"), "{child}");
     let role = |line: &&str| line.starts_with(r#"child's arguments ["procession-"#);
     assert_eq!(lines.iter().filter(|line| role(line)).count(), 1, "{stdout}");

@@ -13,7 +13,7 @@ use procession::prelude::*;
 use procession_sys::prim::{AtomicBool, Mutex, Ordering, lock};
 use procession_sys::signal;
 use procession_tests::{
-    Litter, Random, Running, SOON, Stranger, fork_server, program, run, steady, wait_until,
+    Litter, Random, Running, SOON, Stranger, fork_server, program, run, steady_by, wait_until,
     watchdog,
 };
 
@@ -167,7 +167,7 @@ fn servers_killed_at_random_points_lose_no_answer() {
     let (_alone, _dog) = (lock(&ALONE), watchdog(120));
     let context = Context::new(StartMethod::ForkServer);
     let mut random = Random::from_environment();
-    let before = steady();
+    let before = steady_by(context);
     let (mut refused, mut answered) = (0, 0);
     for _ in 0..ROUNDS {
         let pause = Duration::from_micros(random.below(600) as u64);
@@ -191,7 +191,7 @@ fn servers_killed_at_random_points_lose_no_answer() {
         context.process().spawn(divide, (4, 2)).unwrap().join().unwrap();
     }
     assert!(answered > refused, "{refused} of {ROUNDS} starts were refused");
-    let after = steady();
+    let after = steady_by(context);
     assert_eq!(after, before);
 }
 

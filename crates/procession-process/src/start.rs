@@ -174,12 +174,20 @@ impl FromStr for StartMethod {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context {
     method: StartMethod,
+    /// What stands in front of the names of its processes.
+    prefix: &'static str,
 }
 
 impl Context {
     /// A context that starts processes by `method`.
     pub fn new(method: StartMethod) -> Self {
-        Self { method }
+        let prefix = match method {
+            StartMethod::ForkServer => "ForkServer",
+            StartMethod::Spawn => "Spawn",
+            StartMethod::Fork => "Fork",
+            StartMethod::Thread => "Thread",
+        };
+        Self { method, prefix }
     }
 
     /// The method.
@@ -189,19 +197,14 @@ impl Context {
 
     /// Describes a process before it is started.
     pub fn process(self) -> Builder {
-        let prefix = match self.method {
-            StartMethod::ForkServer => "ForkServer",
-            StartMethod::Spawn => "Spawn",
-            StartMethod::Fork => "Fork",
-            StartMethod::Thread => "Thread",
-        };
-        Builder::default().prefix(prefix).start_method(self.method)
+        Builder::default().prefix(self.prefix).start_method(self.method)
     }
 }
 
 impl Default for Context {
-    /// The context of the [default method](start_method), which is final by this.
+    /// The context of the [default method](start_method), which is final by this. Its processes are named as those without a
+    /// context are.
     fn default() -> Self {
-        Self::new(start_method())
+        Self { method: start_method(), prefix: "" }
     }
 }

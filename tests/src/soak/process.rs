@@ -1,8 +1,8 @@
 //! The family of processes: a root, two parents, their children, and the fork servers between them.
 //!
-//! [`plan`] says what a family does and who is killed when; [`line`](self::line) is what its members write into the harness's
-//! pipe; [`member`] is what they do, and the only part that runs in processes of ours. [`round`] runs one round and
-//! [`ledger`] keeps what was heard; [`judge`] compares that with what must have happened.
+//! `plan` says what a family does and who is killed when; `line` is what its members write into the harness's
+//! pipe; `member` is what they do, and the only part that runs in processes of ours. `round` runs one round and
+//! `ledger` keeps what was heard; `judge` compares that with what must have happened.
 
 mod judge;
 mod ledger;
