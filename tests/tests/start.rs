@@ -13,8 +13,7 @@ use procession::prelude::*;
 use procession_sys::prim::{AtomicBool, Mutex, Ordering, lock};
 use procession_sys::signal;
 use procession_tests::{
-    Litter, Random, Running, SOON, Stranger, fork_server, program, run, steady_by, wait_until,
-    watchdog,
+    Random, Running, SOON, Stranger, fork_server, program, run, steady_by, wait_until, watchdog,
 };
 
 procession::test_support!();

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread::AccessError;
 
 use procession_sys::fd::duplicate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -42,7 +43,8 @@ struct Attached {
 /// [`ErrorKind::Encode`] when this thread is not encoding a message (the value is being written to a file, say);
 /// [`ErrorKind::Os`] when this process may open no more descriptors.
 pub fn attach(fd: impl AsFd) -> Result<u32> {
-    ENCODING.with_borrow_mut(|tables| {
+    let attached = ENCODING.try_with(|tables| {
+        let mut tables = tables.borrow_mut();
         let outside = || Error::new(ErrorKind::Encode, "a handle travels in messages only");
         let table = tables.last_mut().ok_or_else(outside)?;
         let place = u32::try_from(table.handles.len()).map_err(|_too_many| outside())?;
@@ -51,7 +53,13 @@ pub fn attach(fd: impl AsFd) -> Result<u32> {
             Err(error) => return Err(table.failure.insert(error.into()).clone()),
         }
         Ok(place)
-    })
+    });
+    attached.unwrap_or_else(|gone| Err(no_table(ErrorKind::Encode, &gone)))
+}
+
+/// Exit handlers run when the tables of their thread are gone: messages without handles go on.
+fn no_table(kind: ErrorKind, gone: &AccessError) -> Error {
+    Error::new(kind, "no handle travels at the end of a process").caused_by(gone)
 }
 
 /// Takes the descriptor at `place` of the message that this thread is decoding.
@@ -62,10 +70,12 @@ pub fn attach(fd: impl AsFd) -> Result<u32> {
 ///
 /// [`ErrorKind::Decode`] when this thread is not decoding a message, or nothing is left at that place.
 pub fn claim(place: u32) -> Result<OwnedFd> {
-    DECODING.with_borrow_mut(|tables| {
+    let claimed = DECODING.try_with(|tables| {
+        let mut tables = tables.borrow_mut();
         let taken = tables.last_mut().and_then(|table| table.get_mut(place as usize)?.take());
         taken.ok_or_else(|| Error::new(ErrorKind::Decode, format!("no handle at place {place}")))
-    })
+    });
+    claimed.unwrap_or_else(|gone| Err(no_table(ErrorKind::Decode, &gone)))
 }
 
 /// Runs `encode` with an empty table of its own, and returns what it attached.
@@ -76,7 +86,9 @@ pub(crate) fn while_encoding<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T
             ENCODING.with_borrow_mut(Vec::pop);
         }
     }
-    ENCODING.with_borrow_mut(|tables| tables.push(Attached::default()));
+    if ENCODING.try_with(|tables| tables.borrow_mut().push(Attached::default())).is_err() {
+        return Ok((encode()?, Vec::new()));
+    }
     let _table = Table;
     let encoded = encode();
     let attached = ENCODING.with_borrow_mut(|tables| tables.last_mut().map(std::mem::take));
@@ -98,7 +110,11 @@ pub(crate) fn while_decoding<T>(
             DECODING.with_borrow_mut(Vec::pop);
         }
     }
-    DECODING.with_borrow_mut(|tables| tables.push(handles.into_iter().map(Some).collect()));
+    let table = handles.into_iter().map(Some).collect();
+    if DECODING.try_with(|tables| tables.borrow_mut().push(table)).is_err() {
+        // What came along is closed.
+        return Ok((decode()?, 0));
+    }
     let _table = Table;
     let value = decode()?;
     let left = |table: &Vec<Option<OwnedFd>>| table.iter().flatten().count();

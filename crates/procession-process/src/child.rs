@@ -57,7 +57,9 @@ pub struct Child {
 pub(crate) enum Body {
     Process {
         pidfd: OwnedFd,
-        courier: Courier,
+        /// What ties the process to this one, and so is not left to when the last handle is dropped: a fork of this process
+        /// lets go of it first of all. Absent after that.
+        courier: Mutex<Option<Arc<Courier>>>,
         reaped_by: ReapedBy,
     },
     /// A thread of this process, which puts its report there and rings.
@@ -108,6 +110,12 @@ const STATUS_OF_STRANGER: Duration = Duration::from_millis(33);
 
 /// How long it takes a fork server that runs to reap a child and tell of it, with some room.
 const A_WHILE: Duration = Duration::from_micros(60);
+
+impl Body {
+    pub(crate) fn process(pidfd: OwnedFd, courier: Courier, reaped_by: ReapedBy) -> Self {
+        Self::Process { pidfd, courier: Mutex::new(Some(Arc::new(courier))), reaped_by }
+    }
+}
 
 impl Child {
     pub(crate) fn new(pid: u32, traits: Traits, body: Body) -> Self {
@@ -345,6 +353,16 @@ impl Child {
         self.owner == process::id()
     }
 
+    /// In a fork of the process that started it: closes what ties the child to that process, whoever else has a handle.
+    pub(crate) fn let_go(&self) {
+        if let Body::Process { courier, .. } = &self.body {
+            // Held by a thread that is not here: then the caller of the fork answers for it.
+            if let Ok(mut courier) = courier.try_lock() {
+                *courier = None;
+            }
+        }
+    }
+
     fn check_owner(&self) -> Result<()> {
         match self.is_ours() {
             true => Ok(()),
@@ -380,17 +398,25 @@ impl Child {
                     match pidfd::try_reap(pidfd)? {
                         None => continue,
                         Some(ended) => {
-                            self.listen(pidfd, courier, ReapedBy::Us);
+                            if let Some(courier) = lock(courier).clone() {
+                                self.listen(pidfd, &courier, ReapedBy::Us);
+                            }
                             ended.into()
                         }
                     }
                 }
                 Body::Process { pidfd, courier, reaped_by } => {
-                    match self.listen_a_while(pidfd, courier, *reaped_by) {
+                    let Some(courier) = lock(courier).clone() else {
+                        return Err(Error::new(
+                            ErrorKind::InvalidInput,
+                            "the child of another process",
+                        ));
+                    };
+                    match self.listen_a_while(pidfd, &courier, *reaped_by) {
                         Some(status) => status,
                         None => {
                             drop(end);
-                            if !poll::wait_readable(courier, deadline)? {
+                            if !poll::wait_readable(&*courier, deadline)? {
                                 return Ok(false);
                             }
                             continue;

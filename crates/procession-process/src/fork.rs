@@ -15,8 +15,9 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::sync::Arc;
 
-use procession_core::{Courier, Error, ErrorKind, Result, lifeline, threads};
+use procession_core::{Courier, Error, ErrorKind, Message, Result, lifeline, threads};
 use procession_sys::fork::{self, Forked};
+use procession_sys::signal::{self, Disposition};
 use procession_sys::{pidfd, process, stdio};
 use serde::Serialize;
 
@@ -49,6 +50,8 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
         // So that the child finds it open.
         stream::kept_null()?;
     }
+    // Where the program does not leave it to us to reap, a child that ends at once is gone before it can be named.
+    let is_ours_to_reap = signal::disposition(signal::CHILD)? == Disposition::Default;
     let standing = threads::stand_still()?;
     if !plan.despite_threads {
         refuse_threads(&standing)?;
@@ -66,7 +69,9 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
         Forked::Child => {
             connection.take();
             drop(connection);
-            children.clear();
+            for child in children.drain(..) {
+                child.let_go();
+            }
             drop(children);
             drop(courier);
             lifeline.let_go();
@@ -75,14 +80,24 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
                 true => Buffers::Unknown,
                 false => Buffers::Ours,
             };
-            run::run_forked(theirs, buffers, |courier| settle_in(plan, courier), function)
+            let settle_in = |courier: &Arc<Courier>| {
+                if !is_ours_to_reap {
+                    courier.recv()?;
+                }
+                settle_in(plan, courier)
+            };
+            run::run_forked(theirs, buffers, settle_in, function)
         }
         Forked::Parent { child } => {
             // It has not been waited for: the number is its own.
             let pidfd = pidfd::open(child).inspect_err(|_no_room| {
                 drop(process::kill_and_reap(child));
             })?;
-            let body = Body::Process { pidfd, courier, reaped_by: ReapedBy::Us };
+            if !is_ours_to_reap {
+                // If it is dead, its pidfd tells.
+                drop(courier.send(&Message::from_parts(Vec::new(), Vec::new())));
+            }
+            let body = Body::process(pidfd, courier, ReapedBy::Us);
             // What it captured is dropped here when nobody stands still any more.
             drop((connection, lifeline, children, standing, theirs));
             drop(function);

@@ -48,7 +48,7 @@ fn by_server(plan: Plan, work: &Work) -> Result<Child> {
             Some(Report::Started(pid, pidfd)) => {
                 let plan = Plan { birth: order.birth, ..plan };
                 let pidfd = pidfd.into_inner();
-                let body = Body::Process { pidfd, courier, reaped_by: ReapedBy::ForkServer };
+                let body = Body::process(pidfd, courier, ReapedBy::ForkServer);
                 return Ok(Child::new(pid, plan.into_traits(), body));
             }
             Some(Report::NotStarted(error)) => return Err(error),
@@ -96,7 +96,7 @@ fn by_exec(plan: Plan, work: &Work) -> Result<Child> {
     match told {
         Ok(pidfd) => {
             let plan = Plan { birth: order.birth, ..plan };
-            let body = Body::Process { pidfd, courier, reaped_by: ReapedBy::Us };
+            let body = Body::process(pidfd, courier, ReapedBy::Us);
             Ok(Child::new(pid, plan.into_traits(), body))
         }
         Err(error) => {

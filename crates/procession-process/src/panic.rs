@@ -62,7 +62,8 @@ pub(crate) fn install_hook() {
     INSTALLED.get_or_init(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let catching = CAUGHT.with_borrow(Option::is_some);
+            // At the end of a thread, when exit handlers run, there is nothing left of it.
+            let catching = CAUGHT.try_with(|caught| caught.borrow().is_some()).unwrap_or(false);
             if catching {
                 note(describe(info));
             }

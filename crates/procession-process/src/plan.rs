@@ -135,7 +135,7 @@ impl Plan {
                 true => reservation.invitation_for_fork(),
                 false => reservation.invitation()?,
             },
-            start_method: start_method(),
+            start_method: method,
             signal_mask: match builder.signal_mask {
                 Some(bits) => bits,
                 None => signal::thread_mask()?.bits(),

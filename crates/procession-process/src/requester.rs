@@ -15,12 +15,13 @@ use procession_sys::poll::{self, Watch};
 use procession_sys::prim::{Mutex, lock};
 use procession_sys::surroundings::{self, Surroundings};
 use procession_sys::wipe::{PerProcess, PerProcessGuard};
-use procession_sys::{Deadline, fd, process, signal};
+use procession_sys::{Deadline, process, signal};
 
 use crate::build_id::BuildId;
 use crate::executable;
 use crate::init::{Recipe, Role};
 use crate::server::{Inherited, Order, Settings, Welcome};
+use crate::stream::or_null;
 use crate::target::Target;
 use crate::trampoline::FunctionRef;
 
@@ -211,8 +212,8 @@ impl Connection {
     fn inherited(&self, environment: &[(OsString, OsString)]) -> Result<Inherited> {
         let now = Surroundings::of_this_process()?;
         let mut inherited = Inherited {
-            output: Handle(fd::duplicate(std::io::stdout())?),
-            error_output: Handle(fd::duplicate(std::io::stderr())?),
+            output: Handle(or_null(std::io::stdout())?),
+            error_output: Handle(or_null(std::io::stderr())?),
             directory: None,
             settings: None,
             environment: None,

@@ -109,6 +109,7 @@ fn serve(control: Courier, threads: usize) -> Result<Option<Courier>> {
     panic::install_hook();
     let unfit = preload_all(&welcome.preload).and_then(|()| count_threads(threads)).err();
     let present = Surroundings::of_this_process()?;
+    surroundings::let_go();
     let mut server = Server { control, present, children: Vec::new(), unfit };
     loop {
         let (ordered, ended) = server.wait()?;

@@ -202,9 +202,8 @@ impl Context {
 }
 
 impl Default for Context {
-    /// The context of the [default method](start_method), which is final by this. Its processes are named as those without a
-    /// context are.
+    /// The context of the [default method](start_method), which is final by this.
     fn default() -> Self {
-        Self { method: start_method(), prefix: "" }
+        Self::new(start_method())
     }
 }

@@ -4,7 +4,7 @@ use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use procession_core::{Handle, Result};
+use procession_core::{Handle, OsCode, Result};
 use procession_sys::fd::{self, StandardStream, replace_standard_stream};
 use procession_sys::wipe::SetOnce;
 
@@ -80,7 +80,7 @@ impl Stream {
     /// What the process makes its standard input.
     pub(crate) fn for_input(&self, pipes: &mut Pipes) -> Result<Option<Handle<OwnedFd>>> {
         Ok(Some(Handle(match &self.0 {
-            Kind::Inherit => fd::duplicate(std::io::stdin())?,
+            Kind::Inherit => or_null(std::io::stdin())?,
             Kind::Null => null()?,
             Kind::Open(fd) => fd::duplicate(fd)?,
             Kind::Piped => {
@@ -117,7 +117,7 @@ impl Stream {
         end: &mut Option<PipeReader>,
     ) -> Result<Option<Handle<OwnedFd>>> {
         Ok(Some(Handle(match &self.0 {
-            Kind::Inherit => fd::duplicate(own)?,
+            Kind::Inherit => or_null(own)?,
             Kind::Null => null()?,
             Kind::Open(fd) => fd::duplicate(fd)?,
             Kind::Piped => {
@@ -132,6 +132,14 @@ impl Stream {
 /// `/dev/null`, once some process of the line of forks has opened it: to look it up takes longer than the rest of what a fork
 /// does to its streams.
 static NULL: SetOnce<OwnedFd> = SetOnce::new();
+
+/// A copy of one of this process's standard streams, or of `/dev/null` when that is closed.
+pub(crate) fn or_null(own: impl AsFd) -> Result<OwnedFd> {
+    match fd::duplicate(own) {
+        Err(error) if error.code() == OsCode::BAD_DESCRIPTOR => Ok(fd::duplicate(kept_null()?)?),
+        copied => Ok(copied?),
+    }
+}
 
 /// Opens `/dev/null` for this process and its forks.
 pub(crate) fn kept_null() -> Result<&'static OwnedFd> {
@@ -148,7 +156,8 @@ pub(crate) fn discard_input() -> Result<()> {
 
 pub(crate) fn null() -> Result<OwnedFd> {
     let file = std::fs::File::options().read(true).write(true).open("/dev/null")?;
-    Ok(file.into())
+    // Where a standard stream is closed, this would become it.
+    Ok(fd::duplicate(&file)?)
 }
 
 impl<T: Into<OwnedFd>> From<T> for Stream {

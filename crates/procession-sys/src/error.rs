@@ -30,6 +30,8 @@ impl OsCode {
     pub const TIMED_OUT: Self = Self(libc::ETIMEDOUT);
     /// An argument is refused.
     pub const INVALID: Self = Self(libc::EINVAL);
+    /// No such descriptor is open.
+    pub const BAD_DESCRIPTOR: Self = Self(libc::EBADF);
     /// This process may open no more descriptors.
     pub const TOO_MANY_OPEN: Self = Self(libc::EMFILE);
     /// Data was cut off.

@@ -1,7 +1,10 @@
 //! Example programs are built as users build them, run, and their output is looked at.
 //!
-//! `examples/smoke.toml` says how, one `[[run]]` each: `name`, `args`, and `expect`, a part of standard output.
+//! `examples/smoke.toml` says how, one `[[run]]` each: `name`, `args`, and `expect`, a part of standard output. All others are
+//! run without arguments, and print what the header of their source says: the first block of `text` there, line by line. A
+//! name in it like `<child>` stands for a number, the same one wherever it stands.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -62,8 +65,69 @@ pub(super) fn steps(sh: &Shell, workspace: &Metadata, report: &mut Report) {
         .into_iter()
         .flat_map(|package| package.targets_of_kind("example"));
     for name in examples.filter(|name| smoke.run.iter().all(|run| run.name != **name)) {
-        report.skip(&format!("example {name}"), "examples/smoke.toml has no run of it");
+        report.step(&format!("example {name}"), || {
+            let expected = promised_output(name)?;
+            compare(&expected, &output_of(&folder.join(name), &[], PATIENCE)?)
+        });
     }
+}
+
+/// What the header of an example says that it prints.
+fn promised_output(name: &str) -> Result<String, String> {
+    let folder = metadata::root().join("examples");
+    let sources = [folder.join(format!("{name}.rs")), folder.join(name).join("main.rs")];
+    let source = sources.iter().find(|path| path.is_file());
+    let source = source.ok_or_else(|| format!("`{name}` is neither a file nor a folder"))?;
+    let text = std::fs::read_to_string(source).map_err(|error| error.to_string())?;
+    block_of_text(&text)
+        .ok_or_else(|| format!("the header of {} does not say what it prints", source.display()))
+}
+
+/// The first block of `text` in the documentation of a file.
+fn block_of_text(source: &str) -> Option<String> {
+    let header = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let header = header.map(|line| line.strip_prefix(' ').unwrap_or(line));
+    let block = header.skip_while(|line| *line != "```text").skip(1);
+    let lines: Vec<&str> = block.take_while(|line| *line != "```").collect();
+    (!lines.is_empty()).then(|| lines.join("\n") + "\n")
+}
+
+/// Whether a program has printed what it should; one that could not do its work says why, and nothing else.
+fn compare(expected: &str, output: &str) -> Result<Outcome, String> {
+    if let Some(reason) = output.strip_prefix("SKIPPED: ") {
+        return Ok(Outcome::Skipped(reason.trim_end().to_owned()));
+    }
+    let mut numbers = BTreeMap::new();
+    let mut printed = output.lines();
+    for (at, line) in (1..).zip(expected.lines()) {
+        let found = printed.next().unwrap_or_default();
+        if !is_alike(line, found, &mut numbers) {
+            return Err(format!("line {at} is {found:?} and not {line:?}"));
+        }
+    }
+    match printed.next() {
+        Some(more) => Err(format!("{more:?} is more than it should print")),
+        None => Ok(Outcome::Passed),
+    }
+}
+
+/// Whether a line is what was expected, where names like `<child>` stand for `numbers`.
+fn is_alike<'a>(
+    mut expected: &'a str,
+    mut found: &'a str,
+    numbers: &mut BTreeMap<&'a str, &'a str>,
+) -> bool {
+    while let Some((before, (name, behind))) =
+        expected.split_once('<').and_then(|(before, rest)| Some((before, rest.split_once('>')?)))
+    {
+        let Some(rest) = found.strip_prefix(before) else { return false };
+        let (number, rest) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+        if number.is_empty() || *numbers.entry(name).or_insert(number) != number {
+            return false;
+        }
+        (expected, found) = (behind, rest);
+    }
+    expected == found
 }
 
 fn parse(text: &str) -> Result<Smoke, String> {
@@ -76,13 +140,22 @@ fn parse(text: &str) -> Result<Smoke, String> {
     }
 }
 
-/// Runs one program and looks for the expected text. Standard error goes where ours goes.
+/// Runs one program and looks for the expected text.
 fn check(program: &Path, run: &Run, patience: Duration) -> Result<Outcome, String> {
-    say(&format!("$ {} {}\n", program.display(), run.args.join(" ")));
+    if output_of(program, &run.args, patience)?.contains(&run.expect) {
+        Ok(Outcome::Passed)
+    } else {
+        Err(format!("the output does not contain {:?}", run.expect))
+    }
+}
+
+/// Runs one program, which ends well, and returns what it has printed. Standard error goes where ours goes.
+fn output_of(program: &Path, arguments: &[String], patience: Duration) -> Result<String, String> {
+    say(&format!("$ {} {}\n", program.display(), arguments.join(" ")));
     #[expect(clippy::disallowed_methods, reason = "xshell cannot stop a program that hangs")]
     let mut command = std::process::Command::new(program);
     command
-        .args(&run.args)
+        .args(arguments)
         .current_dir(metadata::root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
@@ -90,11 +163,7 @@ fn check(program: &Path, run: &Run, patience: Duration) -> Result<Outcome, Strin
     let child = command.process_group(0).spawn().map_err(|error| error.to_string())?;
     let output = wait(child, patience)?;
     say(&output);
-    if output.contains(&run.expect) {
-        Ok(Outcome::Passed)
-    } else {
-        Err(format!("the output does not contain {:?}", run.expect))
-    }
+    Ok(output)
 }
 
 /// The output of a child that ends well in time. It has not ended while a process holds its output open.
@@ -168,6 +237,30 @@ mod tests {
         let hung =
             shell_script("sh -c 'sleep 600; true' & sleep 600", "x", Duration::from_millis(200));
         assert_eq!(hung, Err("stopped after 0.2 s".to_owned()));
+    }
+
+    #[test]
+    fn headers_say_what_is_printed() {
+        let source =
+            "//! Adds.\n//!\n//! ```text\n//! 1\n//!   2\n//! ```\n\n//! ```text\n//! 3\n//! ```\n";
+        assert_eq!(block_of_text(source).as_deref(), Some("1\n  2\n"));
+        assert_eq!(block_of_text("//! Adds.\n\nfn main() {}\n"), None);
+        assert_eq!(block_of_text("//! ```text\n//! ```\n"), None);
+        assert_eq!(promised_output("process_hello").as_deref(), Ok("hello bob\n"));
+        assert!(promised_output("no example").is_err());
+    }
+
+    #[test]
+    fn whole_lines_are_compared_and_names_stand_for_numbers() {
+        let expected = "a <x> b\n<y> and <x>\n";
+        assert_eq!(compare(expected, "a 12 b\n7 and 12\n"), Ok(Outcome::Passed));
+        for other in ["a 12 b\n7 and 13\n", "a 12 b\n", "a  b\n7 and 12\n", "a 12 c\n7 and 12\n"] {
+            assert!(compare(expected, other).is_err(), "{other:?}");
+        }
+        assert!(compare(expected, "a 12 b\n7 and 12\n8\n").is_err());
+        assert!(compare("a\n", "a b\n").is_err());
+        let skipped = compare(expected, "SKIPPED: no compiler\n");
+        assert_eq!(skipped, Ok(Outcome::Skipped("no compiler".to_owned())));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
+use super::fd::above_streams;
 use super::{call, fail};
 use crate::Result;
 
@@ -26,7 +27,8 @@ impl Doorbell {
     /// `eventfd(2)`.
     pub fn new() -> Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        call("make a doorbell", String::new, || eventfd(0, flags)).map(Self)
+        let bell = call("make a doorbell", String::new, || eventfd(0, flags))?;
+        above_streams(bell).map(Self)
     }
 
     /// Makes the descriptor readable.

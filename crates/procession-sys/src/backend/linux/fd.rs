@@ -24,6 +24,15 @@ pub fn duplicate(fd: impl AsFd) -> Result<OwnedFd> {
     call("duplicate", || name(fd), || fcntl_dupfd_cloexec(fd, FIRST_FREE))
 }
 
+/// The same descriptor, unless its number is that of a standard stream, which this process has closed: then a copy with another
+/// number, lest what is printed goes there.
+pub(super) fn above_streams(fd: OwnedFd) -> Result<OwnedFd> {
+    match fd.as_raw_fd() < FIRST_FREE {
+        true => duplicate(&fd),
+        false => Ok(fd),
+    }
+}
+
 /// Makes `target` (0, 1 or 2) a copy of `fd`; what `target` was before is closed.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags, fchmod};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::fd::name;
+use super::fd::{above_streams, name};
 use super::{call, fail, poll, signal};
 use crate::{Deadline, Result};
 
@@ -30,6 +30,7 @@ const F_SETSIG: i32 = 10;
 /// `pipe(2)`.
 pub fn create() -> Result<(OwnedFd, OwnedFd)> {
     let (watched, held) = call("make a lifeline", String::new, || pipe_with(PipeFlags::CLOEXEC))?;
+    let (watched, held) = (above_streams(watched)?, above_streams(held)?);
     // Whoever has the descriptor may open it anew, also after this process has become another user's.
     call("make a lifeline", String::new, || fchmod(&watched, Mode::from_raw_mode(0o444)))?;
     Ok((held, watched))
@@ -71,6 +72,7 @@ pub fn arm_with(watched: BorrowedFd<'_>, signal: i32) -> Result<(OwnedFd, bool)>
     let path = format!("/proc/self/fd/{}", watched.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let own = call("open", || path.clone(), || rustix::fs::open(&path, flags, Mode::empty()))?;
+    let own = above_streams(own)?;
     let is_held = signal_on(own.as_fd(), signal, libc::O_NONBLOCK)?;
     Ok((own, is_held))
 }

@@ -9,7 +9,7 @@ use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
 use rustix::io::Errno;
 
-use super::fd::name;
+use super::fd::{above_streams, name};
 use super::{call, fail};
 use crate::Result;
 use crate::prim::AtomicU64;
@@ -39,9 +39,10 @@ pub fn sealed_from(content: &[u8]) -> Result<OwnedFd> {
 }
 
 fn create(label: &str) -> Result<OwnedFd> {
-    call("make memory", String::new, || {
+    let file = call("make memory", String::new, || {
         rustix::fs::memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-    })
+    })?;
+    above_streams(file)
 }
 
 fn size_of_file(file: BorrowedFd<'_>) -> Result<u64> {

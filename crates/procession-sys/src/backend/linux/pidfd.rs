@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-use super::fd::name;
+use super::fd::{above_streams, name};
 use super::{call, fail};
 use crate::{OsCode, Result};
 
@@ -43,7 +43,7 @@ pub fn open(pid: u32) -> Result<OwnedFd> {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Err(fail("open", subject(), Errno::SRCH));
     };
-    call("open", subject, || pidfd_open(raw, PidfdFlags::empty()))
+    above_streams(call("open", subject, || pidfd_open(raw, PidfdFlags::empty()))?)
 }
 
 /// Sends `signal` to the process, or only looks when it is zero; tells whether there still was one.

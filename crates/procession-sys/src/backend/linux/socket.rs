@@ -10,7 +10,7 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sockopt,
 };
 
-use super::fd::name;
+use super::fd::{above_streams, name};
 use super::{call, fail};
 use crate::Result;
 
@@ -58,9 +58,10 @@ pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
-    call("make a pair of sockets", String::new, || {
+    let (left, right) = call("make a pair of sockets", String::new, || {
         rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
-    })
+    })?;
+    Ok((above_streams(left)?, above_streams(right)?))
 }
 
 /// Whether `fd` is one end of a pair made by [`seqpacket_pair`].
@@ -165,12 +166,17 @@ pub fn recv(
         || rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags),
     )?;
     let known = handles.len();
+    let mut handles_lost = message.flags.contains(ReturnFlags::CTRUNC);
     for item in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = item {
-            handles.extend(received);
+            for handle in received {
+                match above_streams(handle) {
+                    Ok(handle) => handles.push(handle),
+                    Err(_no_room) => handles_lost = true,
+                }
+            }
         }
     }
-    let handles_lost = message.flags.contains(ReturnFlags::CTRUNC);
     let bytes_lost = message.flags.contains(ReturnFlags::TRUNC);
     if handles_lost || bytes_lost {
         handles.truncate(known);

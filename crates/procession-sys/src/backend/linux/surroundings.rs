@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::fd::above_streams;
 use super::wipe::PerProcess;
 use super::{call, fail};
 use crate::Result;
@@ -107,6 +108,18 @@ pub fn set_nice(nice: i32) -> Result<()> {
 /// Where this process reads about itself; kept open, because opening costs as much as reading.
 static STATUS: PerProcess<Option<OwnedFd>> = PerProcess::new();
 
+/// Closes what this process keeps open to read its surroundings, until it does so again; lest forks inherit it.
+///
+/// # Source
+///
+/// `close(2)`.
+pub fn let_go() {
+    // Without the memory for the lock nothing is open.
+    if let Ok(mut status) = STATUS.lock() {
+        *status = None;
+    }
+}
+
 fn umask() -> Result<u32> {
     let path = "/proc/self/status";
     let mut status = STATUS.lock()?;
@@ -115,7 +128,7 @@ fn umask() -> Result<u32> {
         none => {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
             let open = || rustix::fs::open(path, flags, Mode::empty());
-            none.insert(call("open", || path.into(), open)?)
+            none.insert(above_streams(call("open", || path.into(), open)?)?)
         }
     };
     // The second line, behind the name of the program.
