@@ -233,7 +233,7 @@ mod rules {
     const RULES: &str = env!("CARGO_BIN_EXE_py_rules");
     const STREAMS: &str = env!("CARGO_BIN_EXE_py_streams");
 
-    /// A program of which each line is seen, and which is told when to go on. Nobody of its family is left when this is dropped.
+    /// A program of which each line is seen, and which is told when to go on.
     struct Scene {
         running: Running,
         lines: Lines<BufReader<std::process::ChildStdout>>,
@@ -249,12 +249,8 @@ mod rules {
             Self { running, lines: BufReader::new(stdout).lines(), family: Vec::new() }
         }
 
-        /// The next line. Notes the process that it names.
         fn line(&mut self) -> Option<String> {
-            let line = self.lines.next()?.unwrap();
-            let number = line.split_once(' ').and_then(|(_, number)| number.parse().ok());
-            self.family.extend(number.map(Stranger::new));
-            Some(line)
+            self.lines.next().map(Result::unwrap)
         }
 
         /// The next lines, until each of these has come, in no order.
@@ -286,6 +282,16 @@ mod rules {
                     found[at].push(Stranger::new(number));
                 }
             }
+            found
+        }
+
+        /// Such processes, which live until somebody ends them: when this is dropped, at the latest.
+        #[track_caller]
+        fn living<const N: usize>(&mut self, words: [(&str, usize); N]) -> [Vec<Stranger>; N] {
+            let found = self.processes(words);
+            assert!(found.iter().flatten().all(Stranger::is_alive), "{found:?}");
+            // What is alive now has the number that it said.
+            self.family.extend(found.iter().flatten().map(|process| Stranger::new(process.pid)));
             found
         }
 
@@ -403,8 +409,7 @@ mod rules {
         for method in EACH {
             let mut scene = Scene::start("family", method);
             // The program, three children, a daemon, one in the middle and its child; and two of the others.
-            let [bound, outliving] = scene.processes([("pid ", 7), ("outlives ", 2)]);
-            assert!(bound.iter().chain(&outliving).all(Stranger::is_alive), "{method}");
+            let [bound, outliving] = scene.living([("pid ", 7), ("outlives ", 2)]);
             assert!(scene.stranger().signal(signal::KILL));
             for process in &bound {
                 assert!(process.ends_soon(), "{method}: {process:?} is left");
@@ -420,7 +425,7 @@ mod rules {
         let _dog = watchdog(60);
         for method in EACH {
             let mut scene = Scene::start("outliving", method);
-            let [outliving] = scene.processes([("outlives ", 2)]);
+            let [outliving] = scene.living([("outlives ", 2)]);
             // They hold its output, so that its end is asked for first.
             assert!(scene.stranger().ends_soon(), "{method}: it waits for them");
             scene.read(&["is left alone", "is left alone"]);
@@ -435,8 +440,7 @@ mod rules {
         for method in EACH {
             for round in 0..10 {
                 let mut scene = Scene::start("death_signal", method);
-                let [processes] = scene.processes([("pid ", 5)]);
-                assert!(processes.iter().all(Stranger::is_alive));
+                let [processes] = scene.living([("pid ", 5)]);
                 assert!(scene.stranger().signal(signal::KILL));
                 let (code, lines) = scene.end();
                 assert_eq!(
@@ -454,7 +458,7 @@ mod rules {
         let _dog = watchdog(60);
         for method in EACH {
             let mut scene = Scene::start("terminate", method);
-            let [processes] = scene.processes([("pid ", 2)]);
+            let [processes] = scene.living([("pid ", 2)]);
             assert!(scene.stranger().signal(signal::TERMINATE));
             assert_eq!(scene.end(), (Some(128 + 15), vec!["finalizer".into()]), "{method}");
             assert!(processes.iter().all(|process| !process.is_alive()), "{method}: {processes:?}");
