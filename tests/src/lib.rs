@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use procession_sys::prim::{Condvar, Mutex, lock};
+use procession_sys::signal::{self, Mask};
 use procession_sys::{Deadline, pidfd, poll};
 
 /// How long anything may take that happens at once on a machine that is not overloaded.
@@ -229,6 +230,50 @@ pub fn run(command: &mut Command) -> (Output, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     (output, stdout, stderr)
+}
+
+/// The row that the first argument of a helper program names.
+///
+/// # Panics
+///
+/// When there is none.
+pub fn row<F: Copy>(rows: &[(&str, F)]) -> F {
+    let name = std::env::args().nth(1).expect("the name of a row");
+    let row = rows.iter().find(|(known, _)| *known == name);
+    row.expect("a row of that name").1
+}
+
+/// The start method that the second argument of a helper program names.
+///
+/// # Panics
+///
+/// When there is none.
+pub fn method() -> procession::StartMethod {
+    std::env::args().nth(2).and_then(|name| name.parse().ok()).expect("a start method")
+}
+
+/// Runs that row by that method, and says that it is done.
+#[expect(clippy::print_stdout, reason = "a helper program talks to its test")]
+pub fn run_row(rows: &[(&str, fn())]) {
+    procession::force_start_method(method());
+    row(rows)();
+    println!("done");
+}
+
+/// Blocks `SIGTERM`, or not, says which process this is, and waits for ever.
+///
+/// # Panics
+///
+/// When nobody listens.
+pub fn stay(is_stubborn: bool, tx: procession::Sender<u32>) {
+    if is_stubborn {
+        let terminate = Mask::from_bits(1 << (signal::TERMINATE - 1));
+        signal::set_thread_mask(terminate).expect("a mask");
+    }
+    tx.send(std::process::id()).expect("somebody listens");
+    loop {
+        thread::park();
+    }
 }
 
 /// A helper program that is killed when the test ends, however it ends.

@@ -9,6 +9,8 @@ use procession_sys::spawn::THIS_PROGRAM;
 use procession_sys::wipe::SetOnce;
 use serde::{Deserialize, Serialize};
 
+use crate::executable;
+
 /// The identity of a build. Two processes with the same one have the same functions at the same distances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BuildId {
@@ -32,8 +34,16 @@ impl BuildId {
     }
 
     /// The build that this process runs, for a child that executes another file.
-    pub(crate) fn for_another_file() -> Result<Self> {
+    fn for_another_file() -> Result<Self> {
         Self::linked().map_or_else(Self::of_contents, Ok)
+    }
+
+    /// The build that this process runs, for children that execute what is set to be executed.
+    pub(crate) fn for_child() -> Result<Self> {
+        match executable::current() {
+            Some(_) => Self::for_another_file(),
+            None => Self::current().cloned(),
+        }
     }
 
     /// Whether this process runs that build.

@@ -10,15 +10,13 @@ use procession_core::{Deadline, Result, exit};
 use procession_sys::poll;
 use procession_sys::wipe::{PerProcess, PerProcessGuard};
 
+use crate::builder::OnDrop;
 use crate::child::Child;
 use crate::{ending, requester};
 
 type List = Vec<Arc<Child>>;
 
 static CHILDREN: PerProcess<List> = PerProcess::new();
-
-/// How long daemons may take to end, before they are killed.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// How long to wait for the status of a child that has ended, before looking at everything else again.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -126,7 +124,7 @@ fn end<'a>(children: impl Iterator<Item = &'a Arc<Child>> + Clone) {
         // A thread cannot be ended; it ends with this process.
         drop(child.terminate());
     }
-    let deadline = Deadline::after(GRACE);
+    let deadline = Deadline::after(OnDrop::GRACE);
     let ends = |child: &Arc<Child>| child.is_thread() || child.wait_until(deadline).unwrap_or(true);
     for child in children {
         if !ends(child) {

@@ -11,7 +11,7 @@ use procession_sys::doorbell::Doorbell;
 use procession_sys::prim::AtomicBool;
 use procession_sys::prim::Ordering::{Acquire, Release};
 use procession_sys::wipe::{PerProcess, SetOnce};
-use procession_sys::{fork, poll, process, signal, stdio};
+use procession_sys::{fork, poll, signal};
 
 use crate::run;
 
@@ -131,10 +131,7 @@ fn end_as(signal: i32) -> ! {
     // Another thread may be exiting already, and wait for children: then it does the last step instead.
     let last = exit::Finalizer::new(i32::MIN, move || {
         if fork::thread_id() != own {
-            // The buffers that an exit would flush.
-            drop(std::io::stdout().flush());
-            drop(stdio::flush_c());
-            process::exit_now(u8::try_from(code).unwrap_or(u8::MAX));
+            run::flush_and_exit(code);
         }
     });
     // Without memory for it, the exit code is that of the other thread.

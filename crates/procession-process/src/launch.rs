@@ -1,6 +1,6 @@
 //! Starts a process that executes this program, or is forked by the server, and tells it what to do.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use procession_core::{Courier, Error, ErrorKind, Message, Result};
 use procession_sys::signal::Mask;
@@ -36,7 +36,6 @@ pub(crate) fn launch(plan: Plan, work: &Work) -> Result<Child> {
 fn by_server(plan: Plan, work: &Work) -> Result<Child> {
     let order = request(None, BuildId::current()?.clone(), work, plan.birth);
     let request = Message::encode(&order)?;
-    let mut ended = false;
     // A server that has ended is worth another try; one that ends again is not.
     for _ in 0..2 {
         let courier = requester::ask(&plan.environment, |courier| {
@@ -44,27 +43,16 @@ fn by_server(plan: Plan, work: &Work) -> Result<Child> {
             courier.send(&work.arguments)
         })?;
         executable::wait_for_word(&courier).inspect_err(|_silent| requester::give_up())?;
-        match courier.recv()?.map(Report::from_message).transpose()? {
-            Some(Report::Started(pid, pidfd)) => {
-                let plan = Plan { birth: order.birth, ..plan };
-                let pidfd = pidfd.into_inner();
-                let body = Body::process(pidfd, courier, ReapedBy::ForkServer);
-                return Ok(Child::new(pid, plan.into_traits(), body));
-            }
-            Some(Report::NotStarted(error)) => return Err(error),
-            Some(Report::Ended(status)) => {
-                let text = format!("the process {status} before it had begun");
-                return Err(Error::new(ErrorKind::Died, text));
-            }
-            Some(_) => return Err(Error::new(ErrorKind::Decode, "an answer without a start")),
-            None if requester::is_gone() => ended = true,
-            None => {
-                let text = "the fork server could not take the order: it may be out of descriptors";
-                return Err(Error::new(ErrorKind::Broken, text));
-            }
+        if let Some((pid, pidfd)) = first_word(&courier)? {
+            let plan = Plan { birth: order.birth, ..plan };
+            let body = Body::process(pidfd, courier, ReapedBy::ForkServer);
+            return Ok(Child::new(pid, plan.into_traits(), body));
+        }
+        if !requester::is_gone() {
+            let text = "the fork server could not take the order: it may be out of descriptors";
+            return Err(Error::new(ErrorKind::Broken, text));
         }
     }
-    debug_assert!(ended, "the loop ends early otherwise");
     Err(match executable::current() {
         Some(_) => executable::said_nothing(),
         None => {
@@ -78,10 +66,7 @@ fn by_server(plan: Plan, work: &Work) -> Result<Child> {
 fn by_exec(plan: Plan, work: &Work) -> Result<Child> {
     let recipe = Recipe::of_this_program(Role::Child)?;
     let (courier, theirs) = Courier::pair()?;
-    let build = match executable::current() {
-        Some(_) => BuildId::for_another_file()?,
-        None => BuildId::current()?.clone(),
-    };
+    let build = BuildId::for_child()?;
     let mask = Mask::from_bits(plan.birth.signal_mask);
     let name = plan.program_name.clone();
     let pid = recipe.execute(theirs.as_fd(), mask, &plan.environment, name)?;
@@ -113,11 +98,20 @@ fn hear(courier: &Courier) -> Result<()> {
         return Ok(());
     }
     executable::wait_for_word(courier)?;
+    first_word(courier)?.map(drop).ok_or_else(executable::said_nothing)
+}
+
+/// What a process says first of all, its number and its pidfd; nothing when there is none.
+fn first_word(courier: &Courier) -> Result<Option<(u32, OwnedFd)>> {
     match courier.recv()?.map(Report::from_message).transpose()? {
-        Some(Report::Started(..)) => Ok(()),
+        Some(Report::Started(pid, pidfd)) => Ok(Some((pid, pidfd.into_inner()))),
         Some(Report::NotStarted(error)) => Err(error),
+        Some(Report::Ended(status)) => {
+            let text = format!("the process {status} before it had begun");
+            Err(Error::new(ErrorKind::Died, text))
+        }
         Some(_) => Err(Error::new(ErrorKind::Decode, "an answer without a start")),
-        None => Err(executable::said_nothing()),
+        None => Ok(None),
     }
 }
 

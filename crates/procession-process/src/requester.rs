@@ -18,7 +18,6 @@ use procession_sys::wipe::{PerProcess, PerProcessGuard};
 use procession_sys::{Deadline, process, signal};
 
 use crate::build_id::BuildId;
-use crate::executable;
 use crate::init::{Recipe, Role};
 use crate::server::{Inherited, Order, Settings, Welcome};
 use crate::stream::or_null;
@@ -152,10 +151,7 @@ impl Connection {
         let welcome = || {
             Message::encode(&Welcome {
                 pid: server,
-                build: match executable::current() {
-                    Some(_) => BuildId::for_another_file()?,
-                    None => BuildId::current()?.clone(),
-                },
+                build: BuildId::for_child()?,
                 lifeline: Handle(lifeline::for_server()?),
                 preload: lock(&PRELOAD).clone(),
             })

@@ -19,7 +19,6 @@ pub(crate) const FAILED: i32 = 1;
 
 /// Ends a process that was started to play a part and has lost what tells it which: the program must not run in its place.
 pub(crate) fn lost(error: &dyn std::fmt::Display) -> ! {
-    use std::io::Write;
     // Nobody else can be told.
     drop(writeln!(
         std::io::stderr(),
@@ -68,12 +67,22 @@ pub(crate) fn run_forked<R: Serialize>(
     };
     let code = answer(&courier, call);
     exit::run();
-    if buffers == Buffers::Ours {
-        // Whoever reads it is gone: nobody needs to know here.
-        drop(std::io::stdout().flush());
-        drop(stdio::flush_c());
-    }
     // Exit handlers of C are the parent's: they were registered for its end, and it will run them.
+    match buffers {
+        Buffers::Ours => flush_and_exit(code),
+        Buffers::Unknown => exit_now(code),
+    }
+}
+
+/// Ends the process without exit handlers, but with what an exit does to the buffers of the standard streams.
+pub(crate) fn flush_and_exit(code: i32) -> ! {
+    // Whoever reads it is gone: nobody needs to know here.
+    drop(std::io::stdout().flush());
+    drop(stdio::flush_c());
+    exit_now(code)
+}
+
+fn exit_now(code: i32) -> ! {
     process::exit_now(u8::try_from(code).unwrap_or(u8::MAX))
 }
 

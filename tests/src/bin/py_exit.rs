@@ -12,8 +12,8 @@ use procession::prelude::*;
 use procession::{OnDrop, active_children, exit_on_terminate};
 use procession_sys::prim::{Mutex, OnceLock, lock};
 use procession_sys::process::at_exit;
-use procession_sys::signal::{self, Mask};
-use procession_tests::{SOON, Stranger};
+use procession_sys::signal;
+use procession_tests::{SOON, Stranger, stay};
 use serde::{Deserialize, Serialize};
 
 const ROWS: [(&str, fn()); 9] = [
@@ -300,17 +300,6 @@ fn on_drop_join() {
     assert!(letting_go.join().unwrap().iter().map(Result::unwrap).eq([0]));
 }
 
-/// Blocks `SIGTERM`, or not, and waits for ever.
-fn stay(is_stubborn: bool, tx: Sender<u32>) {
-    if is_stubborn {
-        signal::set_thread_mask(Mask::from_bits(1 << (signal::TERMINATE - 1))).unwrap();
-    }
-    tx.send(std::process::id()).unwrap();
-    loop {
-        thread::park();
-    }
-}
-
 fn on_drop_terminate() {
     for is_stubborn in [false, true] {
         let (tx, rx) = pipe().unwrap();
@@ -353,9 +342,5 @@ fn children_of_children() {
 
 fn main() {
     procession::init();
-    let words: Vec<String> = std::env::args().collect();
-    procession::force_start_method(words[2].parse().unwrap());
-    let (_, row) = ROWS.into_iter().find(|(name, _)| *name == words[1]).unwrap();
-    row();
-    println!("done");
+    procession_tests::run_row(&ROWS);
 }

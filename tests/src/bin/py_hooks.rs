@@ -182,10 +182,8 @@ fn main() {
     after_fork(|| note("first"));
     after_fork(|| note("second"));
     procession::init();
-    let words: Vec<String> = std::env::args().collect();
-    let method = words[2].parse().unwrap();
+    let method = procession_tests::method();
     procession::force_start_method(method);
-    let (_, row) = ROWS.into_iter().find(|(name, _)| *name == words[1]).unwrap();
-    row(method);
+    procession_tests::row(&ROWS)(method);
     println!("done");
 }

@@ -1,6 +1,5 @@
 //! The rows of CPython's `_TestProcess` about the life of a process: runs the row that the first argument names, under the
 //! start method that the second one names.
-#![expect(clippy::print_stdout, reason = "a helper program talks to its test")]
 #![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 use std::collections::BTreeMap;
@@ -392,9 +391,5 @@ fn forkserver_sigkill() {
 
 fn main() {
     procession::init();
-    let words: Vec<String> = std::env::args().collect();
-    procession::force_start_method(words[2].parse().unwrap());
-    let (_, row) = ROWS.into_iter().find(|(name, _)| *name == words[1]).unwrap();
-    row();
-    println!("done");
+    procession_tests::run_row(&ROWS);
 }

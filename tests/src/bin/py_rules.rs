@@ -169,8 +169,6 @@ fn terminated() {
 
 fn main() {
     procession::init();
-    let words: Vec<String> = std::env::args().collect();
-    procession::force_start_method(words[2].parse().unwrap());
-    let (_, scene) = SCENES.into_iter().find(|(name, _)| *name == words[1]).unwrap();
-    scene();
+    procession::force_start_method(procession_tests::method());
+    procession_tests::row(&SCENES)();
 }

@@ -15,7 +15,7 @@ use procession_sys::prim::{AtomicBool, Ordering};
 use procession_sys::signal::{self, Mask};
 use procession_sys::surroundings::{Surroundings, limit};
 use procession_sys::{pidfd, process};
-use procession_tests::{SOON, Stranger, program, skip, wait_until};
+use procession_tests::{SOON, Stranger, program, skip, stay, wait_until};
 
 const ROWS: [(&str, fn()); 10] = [
     ("user_group_and_groups", user),
@@ -196,17 +196,6 @@ fn arg0() {
     assert_eq!(child.join().unwrap(), expected);
 }
 
-/// Blocks `SIGTERM`, or not, and waits for ever.
-fn stay(is_stubborn: bool, tx: Sender<u32>) {
-    if is_stubborn {
-        signal::set_thread_mask(Mask::from_bits(1 << (signal::TERMINATE - 1))).unwrap();
-    }
-    tx.send(std::process::id()).unwrap();
-    loop {
-        thread::park();
-    }
-}
-
 /// Has children of all kinds: one of ours that does not hear, and a shell that does not either, with a child.
 fn have_children(tx: Sender<Vec<u32>>) {
     let (mine, rx) = pipe().unwrap();
@@ -310,9 +299,5 @@ fn stolen_children() {
 
 fn main() {
     procession::init();
-    let words: Vec<String> = std::env::args().collect();
-    procession::force_start_method(words[2].parse().unwrap());
-    let (_, row) = ROWS.into_iter().find(|(name, _)| *name == words[1]).unwrap();
-    row();
-    println!("done");
+    procession_tests::run_row(&ROWS);
 }

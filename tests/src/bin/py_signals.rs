@@ -1,6 +1,5 @@
 //! Rows of CPython's tests about signals with a handler, which interrupt what a process waits in: runs the row that the first
 //! argument names, under the start method that the second one names.
-#![expect(clippy::print_stdout, reason = "a helper program talks to its test")]
 #![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
 #![expect(unsafe_code, reason = "asks for calls that are not restarted")]
 
@@ -155,9 +154,5 @@ fn ignore() {
 
 fn main() {
     procession::init();
-    let words: Vec<String> = std::env::args().collect();
-    procession::force_start_method(words[2].parse().unwrap());
-    let (_, row) = ROWS.into_iter().find(|(name, _)| *name == words[1]).unwrap();
-    row();
-    println!("done");
+    procession_tests::run_row(&ROWS);
 }

@@ -119,8 +119,6 @@ fn mixed_startmethod(first: StartMethod) {
 
 fn main() {
     procession::init();
-    let words: Vec<String> = std::env::args().collect();
-    let (_, row) = ROWS.into_iter().find(|(name, _)| *name == words[1]).unwrap();
-    row(words[2].parse().unwrap());
+    procession_tests::row(&ROWS)(procession_tests::method());
     println!("done");
 }

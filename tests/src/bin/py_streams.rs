@@ -396,9 +396,5 @@ fn piped() {
 
 fn main() {
     procession::init();
-    let words: Vec<String> = std::env::args().collect();
-    procession::force_start_method(words[2].parse().unwrap());
-    let (_, row) = ROWS.into_iter().find(|(name, _)| *name == words[1]).unwrap();
-    row();
-    println!("done");
+    procession_tests::run_row(&ROWS);
 }

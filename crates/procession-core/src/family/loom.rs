@@ -61,15 +61,6 @@ impl Word for ModelWord {
 }
 
 const SLOTS: u16 = 3;
-const STEPS: [Step; 6] = [
-    Step::Claimed,
-    Step::HooksRan,
-    Step::ChildrenSeen,
-    Step::Cleared,
-    Step::Recovered,
-    Step::Freed,
-];
-
 /// A family in the model, and what the system knows of it. The process in slot `n` has the number `n + 1`.
 struct World {
     table: Table<Box<[ModelWord]>>,
@@ -289,7 +280,7 @@ fn a_reader_never_sees_the_entry_of_a_later_process() {
 
 #[test]
 fn a_recoverer_that_dies_after_any_step_is_replaced() {
-    for last in STEPS {
+    for last in Step::ALL {
         explore(3, move |loads| {
             let world = World::new(loads, 3);
             world.table.hold(first(2), 5);

@@ -37,6 +37,19 @@ pub(super) enum Step {
     Freed,
 }
 
+#[cfg(test)]
+impl Step {
+    /// All of them, in their order.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Claimed,
+        Self::HooksRan,
+        Self::ChildrenSeen,
+        Self::Cleared,
+        Self::Recovered,
+        Self::Freed,
+    ];
+}
+
 /// What the caller of a recovery adds to it.
 pub(super) trait Undertaker {
     /// Runs the hooks of the crates above.

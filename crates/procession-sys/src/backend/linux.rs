@@ -40,6 +40,14 @@ fn call<T>(
     retry_on_intr(f).map_err(|code| fail(operation, subject(), code))
 }
 
+/// What a function of the C library answered that leaves its error in `errno`.
+fn checked(answer: i32) -> rustix::io::Result<()> {
+    match answer {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    }
+}
+
 fn fail(operation: &'static str, subject: String, code: Errno) -> OsError {
     OsError::new(operation, subject, OsCode::from_raw(code.raw_os_error()))
 }

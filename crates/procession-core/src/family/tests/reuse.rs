@@ -201,15 +201,6 @@ struct World {
     processes: Vec<Process>,
 }
 
-const STEPS: [Step; 6] = [
-    Step::Claimed,
-    Step::HooksRan,
-    Step::ChildrenSeen,
-    Step::Cleared,
-    Step::Recovered,
-    Step::Freed,
-];
-
 impl World {
     fn new() -> Self {
         let size = Size { slots: SLOTS, hold_words: 2 };
@@ -289,7 +280,7 @@ impl World {
             }
             Event::DieRecovering { by, step } => {
                 if let Some(by) = self.pick_live(by).filter(|at| *at != 0) {
-                    self.hooks.dies_at.set(Some(STEPS[step]));
+                    self.hooks.dies_at.set(Some(Step::ALL[step]));
                     check(&self.recoverer(by).sweep());
                     self.hooks.dies_at.set(None);
                     self.kill(by);

@@ -4,7 +4,7 @@
 
 use rustix::io::Errno;
 
-use super::{call, fail};
+use super::{call, checked, fail};
 use crate::{OsCode, Result};
 
 /// Makes this process act for `user` and `group`, for good: its real, effective and saved numbers all change.
@@ -105,13 +105,6 @@ fn group_numbers() -> Result<[u32; 3]> {
 
 fn verified(now: [u32; 3], wanted: u32) -> rustix::io::Result<()> {
     if now == [wanted; 3] { Ok(()) } else { Err(Errno::PERM) }
-}
-
-fn checked(answer: i32) -> rustix::io::Result<()> {
-    match answer {
-        0 => Ok(()),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
-    }
 }
 
 #[cfg(test)]

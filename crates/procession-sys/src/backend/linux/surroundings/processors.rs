@@ -5,9 +5,7 @@
     reason = "rustix's set ends at 1024 processors, and larger machines refuse it"
 )]
 
-use rustix::io::Errno;
-
-use super::super::call;
+use super::super::{call, checked};
 use crate::Result;
 
 type Word = libc::c_ulong;
@@ -60,13 +58,6 @@ pub fn set_affinity(processors: &[u16]) -> Result<()> {
         // SAFETY: The pointer is valid for the length. Zero is the calling thread.
         checked(unsafe { libc::sched_setaffinity(0, size_of_val(&set), set.as_ptr().cast()) })
     })
-}
-
-fn checked(answer: i32) -> rustix::io::Result<()> {
-    match answer {
-        0 => Ok(()),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
-    }
 }
 
 #[cfg(test)]
