@@ -474,6 +474,7 @@ mod rules {
         on_drop_join EACH,
         on_drop_terminate EACH,
         a_child_waits_for_its_children EACH,
+        a_fork_that_was_told_to_end_tells_nobody_else EACH,
     );
     rows!("py_settings":
         user_group_and_groups EACH,

@@ -234,8 +234,7 @@ impl Child {
             return Ok(());
         }
         self.asked.store(true, Relaxed);
-        let mut family: Vec<OwnedFd> = Vec::new();
-        family.extend(tree::descendants(self.pid)?.into_iter().map(|(_, pidfd)| pidfd));
+        let mut family = self.descendants(pidfd)?;
         let _was_there = pidfd::signal(pidfd, signal::TERMINATE)?;
         for member in &family {
             let _was_there = pidfd::signal(member, signal::TERMINATE)?;
@@ -248,15 +247,14 @@ impl Child {
         if !in_time {
             // Those that came meanwhile, as long as there are any.
             loop {
-                let late = tree::descendants(self.pid)?;
-                let all = family.iter().chain(late.iter().map(|(_, pidfd)| pidfd));
-                for member in all {
+                let late = self.descendants(pidfd)?;
+                for member in family.iter().chain(&late) {
                     let _was_there = pidfd::signal(member, signal::KILL)?;
                 }
                 if late.is_empty() {
                     break;
                 }
-                family.extend(late.into_iter().map(|(_, pidfd)| pidfd));
+                family.extend(late);
             }
             let _was_there = pidfd::signal(pidfd, signal::KILL)?;
             for member in &family {
@@ -264,6 +262,16 @@ impl Child {
             }
         }
         self.wait_until(Deadline::NEVER).map(drop)
+    }
+
+    /// Those that descend from it, as far as it has not ended: then its number may be another's, and what that one has started
+    /// is none of ours.
+    fn descendants(&self, pidfd: &OwnedFd) -> Result<Vec<OwnedFd>> {
+        let found = tree::descendants(self.pid)?;
+        match poll::wait_readable(pidfd, Deadline::after(Duration::ZERO))? {
+            true => Ok(Vec::new()),
+            false => Ok(found.into_iter().map(|(_, pidfd)| pidfd).collect()),
+        }
     }
 
     /// Sends a signal to the process, and never to another one. Does nothing to a process that has ended.

@@ -8,9 +8,7 @@ use std::io::Write;
 
 use procession_core::{Deadline, Result, exit, threads};
 use procession_sys::doorbell::Doorbell;
-use procession_sys::prim::AtomicBool;
-use procession_sys::prim::Ordering::{Acquire, Release};
-use procession_sys::wipe::{PerProcess, SetOnce};
+use procession_sys::wipe::PerProcess;
 use procession_sys::{fork, poll, signal};
 
 use crate::run;
@@ -20,14 +18,16 @@ const SIGNALED: i32 = 128;
 
 #[derive(Default)]
 struct Watch {
-    /// While a thread of this process waits for it.
+    /// What signal handlers ring, while a thread of this process waits for it.
     bell: Option<&'static Doorbell>,
+    /// Rung for good when the process was told to end.
+    told: Option<&'static Doorbell>,
+    /// Whether it was.
+    begun: bool,
 }
 
+/// Of this process alone: a fork shares neither bells nor what was said.
 static WATCH: PerProcess<Watch> = PerProcess::new();
-/// Rung for good when the process was told to end. Forks inherit it silent: who was told to end does not fork.
-static TOLD: SetOnce<Doorbell> = SetOnce::new();
-static BEGUN: AtomicBool = AtomicBool::new(false);
 
 /// Has Ctrl-C end this program in order: one line on standard error, all children ended, finalizers run, exit code 130. A second
 /// Ctrl-C kills it, and with it all its children.
@@ -78,13 +78,12 @@ pub fn exit_on_terminate() -> Result<()> {
 
 /// Whether this process was told to end.
 pub(crate) fn has_begun() -> bool {
-    // ORDERING: Acquire: pairs with the store in `end_as`.
-    BEGUN.load(Acquire)
+    WATCH.lock().is_ok_and(|watch| watch.begun)
 }
 
 /// Becomes readable when this process is told to end.
 pub(crate) fn bell() -> Option<&'static Doorbell> {
-    TOLD.get()
+    WATCH.lock().ok()?.told
 }
 
 /// The bell that signal handlers ring, and somebody who listens.
@@ -93,10 +92,9 @@ fn watch() -> Result<&'static Doorbell> {
     if let Some(bell) = watch.bell {
         return Ok(bell);
     }
-    if TOLD.get().is_none() {
-        TOLD.set(Doorbell::new()?);
-    }
-    let bell: &'static Doorbell = Box::leak(Box::new(Doorbell::new()?));
+    // For good: a handler may ring at any time.
+    let (bell, told) = (Box::new(Doorbell::new()?), Box::new(Doorbell::new()?));
+    let (bell, told): (&'static Doorbell, &'static Doorbell) = (Box::leak(bell), Box::leak(told));
     // Should the ring fail, whoever forks is told that this thread does not come to rest.
     let _thread = threads::start(
         "procession-end",
@@ -121,7 +119,7 @@ fn watch() -> Result<&'static Doorbell> {
             }
         },
     )?;
-    watch.bell = Some(bell);
+    (watch.bell, watch.told) = (Some(bell), Some(told));
     Ok(bell)
 }
 
@@ -136,11 +134,10 @@ fn end_as(signal: i32) -> ! {
     });
     // Without memory for it, the exit code is that of the other thread.
     drop(last.map(exit::Finalizer::keep));
-    // ORDERING: Release: pairs with `has_begun`.
-    BEGUN.store(true, Release);
-    if let Some(told) = TOLD.get() {
-        // Cannot fail for a doorbell.
-        drop(told.ring());
+    // It was locked before, so that its memory is there; and ringing cannot fail for a doorbell.
+    if let Ok(mut watch) = WATCH.lock() {
+        watch.begun = true;
+        drop(watch.told.map(Doorbell::ring));
     }
     // Waits for ever when another thread exits.
     run::exit(code)

@@ -34,7 +34,7 @@ pub(crate) fn launch(plan: Plan, work: &Work) -> Result<Child> {
 
 /// Has the fork server start the process.
 fn by_server(plan: Plan, work: &Work) -> Result<Child> {
-    let order = request(None, BuildId::current()?.clone(), work, plan.birth);
+    let order = request(None, BuildId::for_child()?, work, plan.birth);
     let request = Message::encode(&order)?;
     // A server that has ended is worth another try; one that ends again is not.
     for _ in 0..2 {

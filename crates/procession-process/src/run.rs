@@ -58,14 +58,15 @@ pub(crate) fn run_forked<R: Serialize>(
     function: impl FnOnce() -> R,
 ) -> ! {
     let courier = Arc::new(courier);
-    if let Err(error) = settle_in(&courier) {
-        refuse(&courier, error);
-    }
+    let settled = settle_in(&courier);
     let call = || match Message::encode_behind(vec![VALUE], &function()) {
         Ok(value) => Ok(Reply::Value(value)),
         Err(error) => Ok(Reply::Unsendable(error)),
     };
-    let code = answer(&courier, call);
+    let code = match settled {
+        Ok(()) => answer(&courier, call),
+        Err(error) => report(&courier, Report::NotStarted(error)),
+    };
     exit::run();
     // Exit handlers of C are the parent's: they were registered for its end, and it will run them.
     match buffers {

@@ -16,7 +16,7 @@ use procession_sys::signal;
 use procession_tests::{SOON, Stranger, stay};
 use serde::{Deserialize, Serialize};
 
-const ROWS: [(&str, fn()); 9] = [
+const ROWS: [(&str, fn()); 10] = [
     ("finalize", finalize),
     ("atexit", atexit),
     ("who_is_killed_finalizes_nothing", killed),
@@ -26,6 +26,7 @@ const ROWS: [(&str, fn()); 9] = [
     ("on_drop_join", on_drop_join),
     ("on_drop_terminate", on_drop_terminate),
     ("a_child_waits_for_its_children", children_of_children),
+    ("a_fork_that_was_told_to_end_tells_nobody_else", told_alone),
 ];
 
 /// The ways in which a process ends by itself.
@@ -338,6 +339,46 @@ fn children_of_children() {
         assert_eq!(child.join().is_ok(), way == Way::Return);
         assert_eq!(child.exit_status().unwrap(), Some(way.status()), "{way:?}");
     }
+}
+
+/// Processor time of this process so far, in the system's ticks of 10 ms.
+fn ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    [11, 12].iter().map(|at| fields[*at].parse::<u64>().unwrap()).sum()
+}
+
+fn spin() {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(500) {
+        std::hint::spin_loop();
+    }
+}
+
+/// Has a fork told to end, ends itself, and says how much it did while it waited for another child meanwhile.
+fn end_after_a_told_fork(tx: Sender<u64>) {
+    exit_on_terminate().unwrap();
+    let (ready, is_ready) = pipe().unwrap();
+    let wait = |ready: Sender<u32>| -> () {
+        exit_on_terminate().unwrap();
+        stay(false, ready)
+    };
+    let told = Process::spawn(wait, (ready,)).unwrap();
+    is_ready.recv().unwrap();
+    told.terminate().unwrap();
+    assert!(told.join().is_err());
+    assert_eq!(told.exit_status().unwrap(), Some(ExitStatus::Exited(143)));
+    drop(Process::spawn(spin, ()).unwrap());
+    let before = ticks();
+    Finalizer::new(-1, move || tx.send(ticks() - before).unwrap()).unwrap().keep();
+}
+
+fn told_alone() {
+    let (tx, rx) = pipe().unwrap();
+    let child = Process::spawn(end_after_a_told_fork, (tx,)).unwrap();
+    let spent = rx.recv().unwrap();
+    assert!(spent < 10, "it sleeps while it waits: {spent} ticks");
+    child.join().unwrap();
 }
 
 fn main() {
