@@ -64,7 +64,6 @@ fn member(invitation: Invitation, shared: Handle<OwnedFd>) {
     for round in 0.. {
         let object = round * 31 % MAX_OBJECTS;
         family.hold(object).unwrap();
-        family.set_waiting_on(object.into()).unwrap();
         let mut reservation = family.reserve().unwrap();
         reservation.hold(object).unwrap();
         drop(reservation);

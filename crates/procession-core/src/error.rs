@@ -68,6 +68,8 @@ pub enum ErrorKind {
     Panicked,
     /// A process ended before it had given its answer.
     Died,
+    /// Whoever had the lock died over it; what it protects may be half done.
+    OwnerDied,
     /// The value was handed out before, and holds handles that exist once.
     Taken,
     /// The object is out of order for good: its workers could not be started, say.

@@ -28,6 +28,7 @@
 //! `stamp` (the state word), `table` (the transitions), `oracle` (what the system knows), `recovery` (what is done for the
 //! dead), `hooks`, `watch`; nothing but `oracle`, `watch` and this file calls the system.
 
+pub mod arena;
 mod hooks;
 mod oracle;
 mod pidfds;
@@ -52,7 +53,7 @@ pub use recovery::DeadProcess;
 pub use stamp::ProcessId;
 pub use watch::Observation;
 
-use crate::{Error, ErrorKind, Handle, Result};
+use crate::{Error, ErrorKind, Handle, Result, exit};
 use hooks::Registered;
 use oracle::{Life, System, life};
 use recovery::{Buried, Recoverer};
@@ -60,10 +61,13 @@ use stamp::{Stamp, State};
 use table::{Entry, Marked, Origin, Size, Table};
 
 /// Processes at a time; the memory of those that are not there costs nothing.
-const SIZE: Size = Size { slots: 4096, hold_words: 256 };
+const SIZE: Size = Size { slots: 4096, hold_words: 4096 };
 
 /// Objects that a process may [hold](Family::hold) are numbered from zero to below this.
 pub const MAX_OBJECTS: u32 = SIZE.hold_words as u32 * 64;
+
+/// Where the arena begins, behind the table: on a page.
+const ARENA: usize = SIZE.words().next_multiple_of(512);
 
 /// The family of this process. Forks inherit it.
 static CURRENT: SetOnce<Family> = SetOnce::new();
@@ -120,7 +124,7 @@ impl Family {
         let us = process::identity(process::id())?;
         let number = FOUNDED.fetch_add(1, Relaxed);
         let root = [us.pid.into(), us.start_ticks, number.into()];
-        let words = SharedWords::create(SIZE.words())?;
+        let words = SharedWords::create(ARENA + arena::WORDS)?;
         let table = Table::create(words, SIZE, Origin { namespaces: namespaces()?, root });
         Self::set_current(table)
     }
@@ -149,9 +153,9 @@ impl Family {
         }
     }
 
-    /// This process, if it has joined.
+    /// This process, if it has joined; one load.
     #[inline]
-    fn peek_me(&self) -> Option<ProcessId> {
+    pub fn peek_me(&self) -> Option<ProcessId> {
         // ORDERING: Relaxed: the name stands for itself.
         ProcessId::from_bits(self.me.load(Relaxed))
     }
@@ -172,7 +176,10 @@ impl Family {
     }
 
     /// The last step of joining.
-    fn settle(&self, me: ProcessId, us: process::Identity) -> Result<ProcessId> {
+    fn settle(&'static self, me: ProcessId, us: process::Identity) -> Result<ProcessId> {
+        // A fork has its parent's handles.
+        self.rejoin(me);
+        exit::Finalizer::new(i32::MIN, || self.leave())?.keep();
         if !self.table.go_live(me, Entry { pid: us.pid, start_ticks: us.start_ticks }) {
             return Err(Error::new(ErrorKind::Broken, "this process was taken for dead"));
         }
@@ -237,13 +244,18 @@ impl Family {
     }
 
     /// As [`mark_dead`](Self::mark_dead), for a child of this process, which has reaped it. Quick for one that never joined.
+    /// `in_order` says that it has ended by itself, not by a signal.
     ///
     /// # Errors
     ///
     /// As [`mark_dead`](Self::mark_dead).
-    pub fn bury_child(&'static self, id: ProcessId) -> Result<()> {
+    pub fn bury_child(&'static self, id: ProcessId, in_order: bool) -> Result<()> {
         if self.table.abandon(id, self.me()?) {
             return Ok(());
+        }
+        if in_order && self.table.state_of(id).is_some_and(is_member) {
+            // Its slot is its own until this process, or another, has recovered it.
+            self.table.set_left(id.slot);
         }
         self.mark_dead(id).map(drop)
     }
@@ -290,6 +302,28 @@ impl Family {
             return Ok(!matches!(life(&self.table, &System, id)?, Life::Dead));
         }
         pidfds::is_alive(&self.table, id)
+    }
+
+    /// Whether `id` is not known to be dead; no system call is made.
+    pub fn is_listed(&self, id: ProcessId) -> bool {
+        self.table.state_of(id).is_some_and(is_member)
+    }
+
+    /// The process in `slot`, if it is not known to be dead.
+    pub fn in_slot(&self, slot: u16) -> Option<ProcessId> {
+        let stamp = self.table.stamp(slot);
+        is_member(stamp.state).then_some(ProcessId { slot, generation: stamp.generation })
+    }
+
+    /// The number of the process `id`, if it is not known to be dead.
+    pub fn pid_of(&self, id: ProcessId) -> Option<u32> {
+        self.table.entry(id).map(|entry| entry.pid)
+    }
+
+    /// Whether this process has joined, in `slot`.
+    #[inline]
+    pub fn is_me(&self, slot: u16) -> bool {
+        self.peek_me().is_some_and(|me| me.slot == slot)
     }
 
     /// Learns of the death of `id` from now on, at once, and sees to its recovery. `None` when it is dead: then see
@@ -349,14 +383,11 @@ impl Family {
         }
     }
 
-    /// Says what this process is about to wait for, for the hooks that run when it dies over it; zero is nothing.
-    ///
-    /// # Errors
-    ///
-    /// As [`me`](Self::me).
-    pub fn set_waiting_on(&'static self, what: u64) -> Result<()> {
-        self.table.set_waiting_on(self.me()?.slot, what);
-        Ok(())
+    /// Says that this process ends in order: what it holds is then left, not lost. Nothing may be taken from here on.
+    pub fn leave(&self) {
+        if let Some(me) = self.peek_me() {
+            self.table.set_left(me.slot);
+        }
     }
 
     /// The processes that the table names and that are not known to be dead, in the order of their slots.
@@ -377,10 +408,10 @@ impl Family {
         for (id, stamp) in self.used() {
             let Entry { pid, start_ticks } = self.table.words_of(id);
             let parent = self.table.parent(id.slot).map_or("-".into(), |parent| parent.to_string());
-            let (waiting, holds) = (self.table.waiting_on(id.slot), self.table.holds(id).count());
+            let (left, holds) = (self.table.has_left(id.slot), self.table.holds(id).count());
             let line = writeln!(
                 text,
-                "{id} {:?} pid {pid} start {start_ticks} parent {parent} waiting {waiting:#x} holds {holds}",
+                "{id} {:?} pid {pid} start {start_ticks} parent {parent} left {left} holds {holds}",
                 stamp.state
             );
             debug_assert!(line.is_ok(), "a string takes everything");
@@ -442,8 +473,12 @@ impl Reservation {
         Ok(Invitation { segment: Some(Handle(segment)), id: self.id })
     }
 
-    /// The same, for a child that is forked from this process, and has the family already.
+    /// The same, for a child that is forked from this process, and has the family already: it holds what this process
+    /// holds, from now on.
     pub fn invitation_for_fork(&self) -> Invitation {
+        for object in self.family.table.holds(self.parent) {
+            self.family.table.hold(self.id, object);
+        }
         Invitation { segment: None, id: self.id }
     }
 
@@ -493,6 +528,8 @@ impl Invitation {
             (None, None) => return Err(Error::new(ErrorKind::Decode, "not a whole invitation")),
             (existing, Some(segment)) => {
                 let table = Table::open(SharedWords::open(segment.into_inner())?)
+                    .filter(|table| table.size() == SIZE)
+                    .filter(|table| table.words().len() >= ARENA + arena::WORDS)
                     .ok_or_else(|| Error::new(ErrorKind::Decode, "not the table of a family"))?;
                 match existing {
                     // A fork has it already.

@@ -23,15 +23,33 @@ use crate::{Error, ErrorKind, Result};
 
 thread_local! {
     static ENCODING: RefCell<Vec<Attached>> = const { RefCell::new(Vec::new()) };
-    static DECODING: RefCell<Vec<Vec<Option<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
+    static DECODING: RefCell<Vec<Claimable>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What the message that is being encoded holds so far.
 #[derive(Default)]
 struct Attached {
     handles: Vec<OwnedFd>,
+    /// The place of the descriptor that all shared objects in the message have in common.
+    ticket: Option<u32>,
     /// Why a descriptor could not be copied: formats pass on that an error occurred, and not always which.
     failure: Option<Error>,
+}
+
+/// What the message that is being decoded holds.
+struct Claimable {
+    handles: Vec<Option<OwnedFd>>,
+    /// The place of the ticket, once a shared object was found.
+    ticket: Option<u32>,
+    /// As in [`Attached`].
+    failure: Option<Error>,
+}
+
+impl Claimable {
+    /// How many descriptors nobody has taken.
+    fn left(&self) -> usize {
+        self.handles.iter().flatten().count() - usize::from(self.ticket.is_some())
+    }
 }
 
 /// Attaches a copy of `fd` to the message that this thread is encoding, and tells its place there.
@@ -72,10 +90,65 @@ fn no_table(kind: ErrorKind, gone: &AccessError) -> Error {
 pub fn claim(place: u32) -> Result<OwnedFd> {
     let claimed = DECODING.try_with(|tables| {
         let mut tables = tables.borrow_mut();
-        let taken = tables.last_mut().and_then(|table| table.get_mut(place as usize)?.take());
+        let take = |table: &mut Claimable| table.handles.get_mut(place as usize)?.take();
+        let taken = tables.last_mut().and_then(take);
         taken.ok_or_else(|| Error::new(ErrorKind::Decode, format!("no handle at place {place}")))
     });
     claimed.unwrap_or_else(|gone| Err(no_table(ErrorKind::Decode, &gone)))
+}
+
+/// Has `with` look at the ticket of the message that this thread is encoding, which is made by `make` for the first who asks, and
+/// tells its place.
+pub(crate) fn put_on_ticket(
+    make: impl FnOnce() -> Result<OwnedFd>,
+    with: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
+) -> Result<u32> {
+    let put = ENCODING.try_with(|tables| {
+        let mut tables = tables.borrow_mut();
+        let outside = || Error::new(ErrorKind::Encode, "a shared object travels in messages only");
+        let table = tables.last_mut().ok_or_else(outside)?;
+        let put = || {
+            let place = match table.ticket {
+                Some(place) => place,
+                None => {
+                    let place =
+                        u32::try_from(table.handles.len()).map_err(|_too_many| outside())?;
+                    table.handles.push(make()?);
+                    *table.ticket.insert(place)
+                }
+            };
+            with(table.handles[place as usize].as_fd())?;
+            Ok(place)
+        };
+        put().map_err(|error: Error| table.failure.insert(error).clone())
+    });
+    put.unwrap_or_else(|gone| Err(no_table(ErrorKind::Encode, &gone)))
+}
+
+/// Has `with` look at the ticket, at `place`, of the message that this thread is decoding. It stays there until all of the
+/// message is decoded.
+pub(crate) fn look_at_ticket<T>(
+    place: u32,
+    with: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    let looked = DECODING.try_with(|tables| {
+        let mut tables = tables.borrow_mut();
+        let outside = || Error::new(ErrorKind::Decode, format!("no ticket at place {place}"));
+        let table = tables.last_mut().ok_or_else(outside)?;
+        let ticket = table.handles.get(place as usize).and_then(Option::as_ref);
+        if *table.ticket.get_or_insert(place) != place {
+            return Err(outside());
+        }
+        let seen = match ticket {
+            Some(ticket) => with(ticket.as_fd()),
+            None => {
+                table.ticket = None;
+                Err(outside())
+            }
+        };
+        seen.map_err(|error| table.failure.insert(error).clone())
+    });
+    looked.unwrap_or_else(|gone| Err(no_table(ErrorKind::Decode, &gone)))
 }
 
 /// Runs `encode` with an empty table of its own, and returns what it attached.
@@ -92,7 +165,7 @@ pub(crate) fn while_encoding<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T
     let _table = Table;
     let encoded = encode();
     let attached = ENCODING.with_borrow_mut(|tables| tables.last_mut().map(std::mem::take));
-    let Attached { handles, failure } = attached.unwrap_or_default();
+    let Attached { handles, failure, .. } = attached.unwrap_or_default();
     match encoded {
         Ok(value) => Ok((value, handles)),
         Err(error) => Err(failure.unwrap_or(error)),
@@ -110,15 +183,17 @@ pub(crate) fn while_decoding<T>(
             DECODING.with_borrow_mut(Vec::pop);
         }
     }
-    let table = handles.into_iter().map(Some).collect();
+    let handles = handles.into_iter().map(Some).collect();
+    let table = Claimable { handles, ticket: None, failure: None };
     if DECODING.try_with(|tables| tables.borrow_mut().push(table)).is_err() {
         // What came along is closed.
         return Ok((decode()?, 0));
     }
     let _table = Table;
-    let value = decode()?;
-    let left = |table: &Vec<Option<OwnedFd>>| table.iter().flatten().count();
-    Ok((value, DECODING.with_borrow(|tables| tables.last().map_or(0, left))))
+    let decoded = decode();
+    let failure = DECODING.with_borrow_mut(|tables| tables.last_mut()?.failure.take());
+    let value = decoded.map_err(|error| failure.unwrap_or(error))?;
+    Ok((value, DECODING.with_borrow(|tables| tables.last().map_or(0, Claimable::left))))
 }
 
 /// A file, socket or anything else with a descriptor, as a value that goes to other processes.

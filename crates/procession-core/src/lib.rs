@@ -12,9 +12,11 @@ mod handle;
 pub mod lifeline;
 mod message;
 pub mod threads;
+pub mod waiting;
 
 pub use courier::{Courier, Received};
 pub use error::{Error, ErrorKind, Result};
+pub use family::arena;
 pub use handle::{Handle, attach, claim};
 pub use message::Message;
 pub use procession_sys::{Deadline, OsCode, OsError};

@@ -435,16 +435,17 @@ impl Child {
             tracing::debug!(pid = self.pid, name = self.name, %status, "process ended");
             *end = Some(End { status, answer: self.last_answer(status) });
             drop(end);
-            self.bury();
+            self.bury(status);
             return Ok(true);
         }
     }
 
     /// What follows from the end, once.
-    fn bury(&self) {
+    fn bury(&self, status: ExitStatus) {
         children::remove(self);
+        let in_order = status.code().is_some();
         let recovered = match (self.member, Family::existing()) {
-            (Some(member), Some(family)) => family.bury_child(member),
+            (Some(member), Some(family)) => family.bury_child(member, in_order),
             _ => Ok(()),
         };
         if let Err(error) = recovered {

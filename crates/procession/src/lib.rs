@@ -15,6 +15,11 @@ pub use procession_process::{
     set_start_method, start_method, start_method_if_set, start_methods, test_support,
 };
 
+pub use procession_sync::{
+    Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockError, NamedLock, RLock,
+    Semaphore, WaitError,
+};
+
 /// The end of a process: what is still to be done then.
 pub mod finalize {
     #[doc(inline)]
@@ -39,11 +44,26 @@ pub mod connection {
     pub use procession_connection::Iter;
 }
 
+/// Locks and their kin: guards, owners, limits.
+pub mod sync {
+    #[doc(inline)]
+    pub use procession_sync::{
+        AnyLock, GuardOf, LockGuard, MAX_VALUE, NamedLockGuard, Owner, Permit, RLockGuard,
+    };
+}
+
+/// How processes wait for what they share.
+pub mod waiting {
+    #[doc(inline)]
+    pub use procession_core::waiting::{Policy, policy, set_policy};
+}
+
 /// What most programs use: `use procession::prelude::*;`.
 pub mod prelude {
     #[doc(no_inline)]
     pub use crate::{
-        Context, ContextExt, Duplex, ExitStatus, Handle, JoinError, Pool, Process, Receiver,
-        Sender, StartMethod, TaskError, duplex, pipe,
+        Barrier, Condition, Context, ContextExt, Duplex, Event, ExitStatus, Handle, JoinError,
+        Lock, Pool, Process, RLock, Receiver, Semaphore, Sender, StartMethod, TaskError, duplex,
+        pipe,
     };
 }

@@ -132,7 +132,7 @@ impl World {
         let id = ProcessId { slot, generation: self.table.stamp(slot).generation };
         assert_eq!(self.table.holds(id).count(), 0);
         assert_eq!(self.table.words_of(id), Entry { pid: 0, start_ticks: 0 });
-        assert_eq!(self.table.waiting_on(slot), 0);
+        assert!(!self.table.has_left(slot));
     }
 }
 
@@ -200,7 +200,7 @@ fn a_dead_process_is_recovered_once_and_its_slot_reused_clean() {
     explore(3, |loads| {
         let world = World::new(loads, 3);
         world.table.hold(first(2), 5);
-        world.table.set_waiting_on(2, 77);
+        world.table.set_left(2);
         world.end(pid_of(2));
         let recoverers = [0, 1].map(|slot| {
             let world = Arc::clone(&world);

@@ -20,8 +20,8 @@ pub struct DeadProcess {
     pub pid: u32,
     /// Its parent in the family; the process that adopted it, once its own was dead.
     pub parent: Option<ProcessId>,
-    /// What it waited for when it died, in the terms of [`Family::set_waiting_on`](super::Family::set_waiting_on).
-    pub waiting_on: u64,
+    /// Whether it ended in order, by returning or calling `exit`: then what it held was not lost, only left.
+    pub has_left: bool,
     /// The objects that it held, in ascending order.
     pub holds: Vec<u32>,
 }
@@ -172,7 +172,7 @@ impl<W: Words, O: Oracle, U: Undertaker> Recoverer<'_, W, O, U> {
             id,
             pid: self.table.words_of(id).pid,
             parent: self.table.parent(id.slot),
-            waiting_on: self.table.waiting_on(id.slot),
+            has_left: self.table.has_left(id.slot),
             holds: self.table.holds(id).collect(),
         };
         if let Err(error) = self.undertaker.run_hooks(&dead) {

@@ -1,8 +1,9 @@
 //! The process table: slots, who may change them and how. No system call is made here.
 //!
 //! The words, in this order: a header, the states of all slots side by side (they are searched), four data words per
-//! slot, the holds of every slot. The protocol, who dies where and what follows, is in `docs/family.md`; what a method
-//! here may be called by is said at the method.
+//! slot, the holds of every slot. The holds are a bit per object, behind a summary that has a bit for each of their words
+//! that was ever used: most processes hold few of many objects. The protocol, who dies where and what follows, is in
+//! `docs/family.md`; what a method here may be called by is said at the method.
 //!
 //! Loom's models of this file and of `recovery` are in `family/loom.rs`.
 
@@ -12,14 +13,16 @@ use super::stamp::{ProcessId, Stamp, State};
 use super::words::{Word, Words};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"procfam1");
-/// Words before the first state: magic, size, namespaces, origin (3), and two to spare.
+/// Words before the first state: magic, size, namespaces, origin (3), the reach, and one to spare.
 const HEADER: usize = 8;
 /// Data words per slot.
 const DATA: usize = 4;
 const PID: usize = 0;
 const START: usize = 1;
 const PARENT: usize = 2;
-const WAITING: usize = 3;
+const LEFT: usize = 3;
+/// The header's word for one more than the highest slot that was ever used.
+const REACH: usize = 6;
 
 /// How large a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +34,18 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) fn words(self) -> usize {
-        HEADER + usize::from(self.slots) * (1 + DATA + usize::from(self.hold_words))
+    pub(super) const fn words(self) -> usize {
+        HEADER + self.slots as usize * (1 + DATA + self.row())
+    }
+
+    /// Words before the holds: one for each 64 of these.
+    const fn summary(self) -> usize {
+        (self.hold_words as usize).div_ceil(64)
+    }
+
+    /// Words for the holds of one slot.
+    const fn row(self) -> usize {
+        self.summary() + self.hold_words as usize
     }
 
     pub(super) fn objects(self) -> u32 {
@@ -127,8 +140,22 @@ impl<W: Words> Table<W> {
         self.origin
     }
 
+    /// The slots that were ever used.
     pub(super) fn slots(&self) -> impl Iterator<Item = u16> + use<W> {
-        0..self.size.slots
+        // ORDERING: Acquire: pairs with the exchange in `reach`: who knows of a process that took a slot sees the slot.
+        let reach = self.words.at(REACH).load(Acquire);
+        0..u16::try_from(reach).unwrap_or(u16::MAX).min(self.size.slots)
+    }
+
+    /// Has `slot` among those that were used.
+    fn reach(&self, slot: u16) {
+        let word = self.words.at(REACH);
+        loop {
+            let now = word.load(Relaxed);
+            if now > u64::from(slot) || word.exchange(now, u64::from(slot) + 1) {
+                return;
+            }
+        }
     }
 
     /// The state of `slot`. One that does not exist is no state of ours.
@@ -163,12 +190,13 @@ impl<W: Words> Table<W> {
     }
 
     fn take(&self, state: State) -> Option<ProcessId> {
-        self.slots().find_map(|slot| {
+        (0..self.size.slots).find_map(|slot| {
             loop {
                 let free = self.stamp(slot);
                 if free.state != State::Free {
                     return None;
                 }
+                self.reach(slot);
                 if self.change(slot, free, free.with(state)) {
                     return Some(ProcessId { slot, generation: free.generation });
                 }
@@ -242,14 +270,14 @@ impl<W: Words> Table<W> {
             && self.data(slot, PARENT).exchange(old.to_bits(), new.to_bits())
     }
 
-    /// What the process waits for; zero is nothing.
-    pub(super) fn waiting_on(&self, slot: u16) -> u64 {
-        self.data(slot, WAITING).load(Acquire)
+    /// Whether the process has ended in order.
+    pub(super) fn has_left(&self, slot: u16) -> bool {
+        self.data(slot, LEFT).load(Acquire) != 0
     }
 
-    /// For the process that has the slot.
-    pub(super) fn set_waiting_on(&self, slot: u16, what: u64) {
-        self.data(slot, WAITING).store(what, Release);
+    /// For the process that has the slot, or whoever reaped it.
+    pub(super) fn set_left(&self, slot: u16) {
+        self.data(slot, LEFT).store(1, Release);
     }
 
     /// Notes that the process is dead. The caller knows that it is, and not by guessing.
@@ -310,14 +338,20 @@ impl<W: Words> Table<W> {
 
     /// Clears everything that the dead process left in its slot. For the recoverer.
     pub(super) fn clear(&self, id: ProcessId) {
-        for word in 0..self.size.hold_words {
+        for word in self.used_words(id.slot) {
             self.hold_word(id.slot, word).store(0, Release);
+        }
+        for part in 0..self.size.summary() {
+            // The look first: what was never used has no memory.
+            if self.summary_word(id.slot, part).load(Acquire) != 0 {
+                self.summary_word(id.slot, part).store(0, Release);
+            }
         }
         self.clear_data(id);
     }
 
     fn clear_data(&self, id: ProcessId) {
-        for word in [PID, START, PARENT, WAITING] {
+        for word in [PID, START, PARENT, LEFT] {
             self.data(id.slot, word).store(0, Release);
         }
     }
@@ -337,6 +371,11 @@ impl<W: Words> Table<W> {
     /// Notes that the process holds a reference to `object`. For the process itself, or its parent while it is joining.
     pub(super) fn hold(&self, id: ProcessId, object: u32) {
         let (word, bit) = place(object);
+        let (part, part_bit) = (usize::from(word) / 64, 1 << (word % 64));
+        // The summary first: dying in between leaves a bit too many.
+        if self.summary_word(id.slot, part).load(Acquire) & part_bit == 0 {
+            self.summary_word(id.slot, part).fetch_or(part_bit, AcqRel);
+        }
         // ORDERING: AcqRel: the reference is noted before it is used, and after what was done before it was got.
         self.hold_word(id.slot, word).fetch_or(bit, AcqRel);
     }
@@ -349,27 +388,47 @@ impl<W: Words> Table<W> {
 
     /// What the process holds, in ascending order.
     pub(super) fn holds(&self, id: ProcessId) -> impl Iterator<Item = u32> {
-        (0..self.size.hold_words).flat_map(move |word| {
+        self.used_words(id.slot).flat_map(move |word| {
             let bits = self.hold_word(id.slot, word).load(Acquire);
-            (0..64u32)
-                .filter(move |bit| bits >> bit & 1 == 1)
-                .map(move |bit| u32::from(word) * 64 + bit)
+            ones(bits).map(move |bit| u32::from(word) * 64 + u32::from(bit))
         })
+    }
+
+    /// The words of the holds that were ever used by the process in `slot`.
+    fn used_words(&self, slot: u16) -> impl Iterator<Item = u16> {
+        (0u16..).zip(0..self.size.summary()).flat_map(move |(at, part)| {
+            ones(self.summary_word(slot, part).load(Acquire)).map(move |bit| at * 64 + bit)
+        })
+    }
+
+    /// Whether the process `id` holds `object`.
+    pub(super) fn is_held_by(&self, id: ProcessId, object: u32) -> bool {
+        self.has_hold(id.slot, object)
+    }
+
+    fn has_hold(&self, slot: u16, object: u32) -> bool {
+        let (word, bit) = place(object);
+        let part = self.summary_word(slot, usize::from(word) / 64).load(Acquire);
+        part >> (word % 64) & 1 == 1 && self.hold_word(slot, word).load(Acquire) & bit != 0
     }
 
     /// The processes not known to be dead that hold `object`.
     pub(super) fn holders(&self, object: u32) -> impl Iterator<Item = ProcessId> {
-        let (word, bit) = place(object);
         self.slots().filter_map(move |slot| {
             let before = self.stamp(slot);
             let counts = matches!(
                 before.state,
                 State::Joining { .. } | State::Arriving { .. } | State::Live
             );
-            let holds = counts && self.hold_word(slot, word).load(Acquire) & bit != 0;
+            let holds = counts && self.has_hold(slot, object);
             let is_it = holds && self.stamp(slot).generation == before.generation;
             is_it.then_some(ProcessId { slot, generation: before.generation })
         })
+    }
+
+    /// Whether anybody holds `object`, dead processes that have not been recovered among them.
+    pub(super) fn is_held(&self, object: u32) -> bool {
+        self.slots().any(|slot| self.has_hold(slot, object))
     }
 
     fn stamp_of(&self, id: ProcessId, state: State) -> Stamp {
@@ -390,11 +449,25 @@ impl<W: Words> Table<W> {
         self.words.at(HEADER + slots + usize::from(slot) * DATA + word)
     }
 
-    fn hold_word(&self, slot: u16, word: u16) -> &W::Word {
+    fn summary_word(&self, slot: u16, part: usize) -> &W::Word {
         let before = HEADER + usize::from(self.size.slots) * (1 + DATA);
-        let row = usize::from(slot) * usize::from(self.size.hold_words);
-        self.words.at(before + row + usize::from(word))
+        self.words.at(before + usize::from(slot) * self.size.row() + part)
     }
+
+    fn hold_word(&self, slot: u16, word: u16) -> &W::Word {
+        self.summary_word(slot, self.size.summary() + usize::from(word))
+    }
+}
+
+/// The numbers of the bits that are set, in ascending order.
+fn ones(mut bits: u64) -> impl Iterator<Item = u16> {
+    std::iter::from_fn(move || {
+        let lowest = u16::try_from(bits.trailing_zeros()).unwrap_or(u16::MAX);
+        (bits != 0).then(|| {
+            bits &= bits - 1;
+            lowest
+        })
+    })
 }
 
 fn next_free(id: ProcessId) -> Stamp {

@@ -6,7 +6,10 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
+    ftruncate,
+};
 use rustix::io::Errno;
 
 use super::fd::{above_streams, name};
@@ -180,6 +183,43 @@ impl SharedWords {
     }
 }
 
+impl SharedWords {
+    /// The `len` words from `start` on.
+    ///
+    /// # Panics
+    ///
+    /// When there are no such words.
+    #[track_caller]
+    pub fn words(&self, start: usize, len: usize) -> &[AtomicU64] {
+        let end = start.checked_add(len);
+        assert!(end.is_some_and(|end| end <= self.words), "{len} words at {start}");
+        #[expect(clippy::cast_ptr_alignment, reason = "a mapping starts on a page")]
+        let words = self.mapping.as_mut_ptr().cast::<AtomicU64>();
+        // SAFETY: `start` is at most the number of words that fit into the mapping.
+        let first = unsafe { words.add(start) };
+        // SAFETY: As for `word`, of which these are `len` in a row, all inside the mapping.
+        unsafe { std::slice::from_raw_parts(first, len) }
+    }
+
+    /// Gives the memory of the `len` words from `start` on back to the system; they read zero from then on. For whole pages:
+    /// of a page that the words do not fill, only they are zeroed.
+    ///
+    /// # Errors
+    ///
+    /// When the range is empty, or not of these words.
+    ///
+    /// # Source
+    ///
+    /// `fallocate(2)`, `FALLOC_FL_PUNCH_HOLE`.
+    pub fn discard(&self, start: usize, len: usize) -> Result<()> {
+        let bytes =
+            |words: usize| u64::try_from(words.saturating_mul(Self::WORD)).unwrap_or(u64::MAX);
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let discard = || fallocate(&self.file, flags, bytes(start), bytes(len));
+        call("give back memory of", || name(self.file.as_fd()), discard)
+    }
+}
+
 impl AsFd for SharedWords {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -260,5 +300,14 @@ mod tests {
         here.word(2).store(7, Relaxed);
         assert_eq!(there.word(2).load(Relaxed), 7);
         assert_eq!(there.word(0).load(Relaxed), 0);
+        assert_eq!(there.words(1, 2)[1].load(Relaxed), 7);
+        here.discard(0, 3).unwrap();
+        assert_eq!(there.word(2).load(Relaxed), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 words at 2")]
+    fn words_beyond_the_end_are_not_there() {
+        SharedWords::create(3).unwrap().words(2, 2);
     }
 }

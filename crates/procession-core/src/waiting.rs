@@ -1,0 +1,266 @@
+//! How a process waits for something in shared memory: it spins for a bounded time, then it sleeps, and when that takes long
+//! it sees to it that it learns of the death of those it may be waiting for.
+//!
+//! A sleeper is woken by whoever changes what it waits for. A process that is killed changes nothing; so whoever has slept
+//! for [`ARM_AFTER`] *arms*: it observes the owners of what it waits for, and the next [`NEIGHBOURS`] processes that have the
+//! object, which may be those that should have woken it ([`Family::observe`]: a thread, and a pidfd for each). When one of them
+//! dies, whoever notices first puts the object in order and wakes those who wait. What waits a short time pays for none of
+//! this, and what does not wait at all makes no system call.
+//!
+//! So that no death is missed, of a family of up to 17 processes each observes all others; in a larger one, each process that
+//! waits is observed by up to 16 others that wait for the same thing. Whatever is missed beyond that (both a process and all
+//! that observe it are killed, or stopped, at once) is found after [`BACKSTOP`], when a sleeper looks by itself.
+
+use std::time::Duration;
+
+use procession_sys::futex::{self, Woken};
+use procession_sys::prim::AtomicU32;
+use procession_sys::prim::AtomicU64;
+use procession_sys::prim::Ordering::{Acquire, Relaxed};
+use procession_sys::surroundings;
+use procession_sys::wipe::WipedWord;
+
+use crate::arena::Object;
+use crate::family::{Family, Observation, ProcessId};
+use crate::{Deadline, Result};
+
+/// How long a process sleeps before it arms. Deaths are answered within this and what the system takes to tell.
+pub const ARM_AFTER: Duration = Duration::from_millis(20);
+
+/// How long a process sleeps at most before it looks by itself.
+pub const BACKSTOP: Duration = Duration::from_secs(2);
+
+/// How many other holders of the object a sleeper observes, beside the owners.
+pub const NEIGHBOURS: usize = 16;
+
+/// How many pauses of the processor a waiter spends before it sleeps, by default: about what it costs to be woken.
+const PAUSES: u32 = 2000;
+
+/// How a process waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// It spins for as long as it would take to be woken, then sleeps. With one processor it does not spin.
+    #[default]
+    Adaptive,
+    /// It sleeps at once.
+    Sleep,
+    /// It spins to the end. For measuring, or for who has a processor to burn.
+    Spin,
+}
+
+static POLICY: AtomicU32 = AtomicU32::new(0);
+
+/// Says how this process waits from now on, and its forks.
+pub fn set_policy(policy: Policy) {
+    // ORDERING: Relaxed: the number stands for itself.
+    POLICY.store(
+        match policy {
+            Policy::Adaptive => 0,
+            Policy::Sleep => 1,
+            Policy::Spin => 2,
+        },
+        Relaxed,
+    );
+}
+
+/// How this process waits.
+pub fn policy() -> Policy {
+    match POLICY.load(Relaxed) {
+        0 => Policy::Adaptive,
+        1 => Policy::Sleep,
+        _ => Policy::Spin,
+    }
+}
+
+/// Whether others can run while this process spins. Looked up once.
+fn has_processors() -> bool {
+    static KNOWN: WipedWord = WipedWord::new();
+    let Ok(known) = KNOWN.get() else { return false };
+    // ORDERING: Relaxed: the number stands for itself.
+    match known.load(Relaxed) {
+        0 => {
+            let usable = surroundings::affinity().map_or(1, |processors| processors.len());
+            known.store(u64::try_from(usable.clamp(1, 2)).unwrap_or(1), Relaxed);
+            usable > 1
+        }
+        number => number > 1,
+    }
+}
+
+/// The spinning part of a wait.
+#[derive(Debug)]
+pub struct Spin {
+    left: u32,
+    pause: u32,
+}
+
+impl Spin {
+    /// Spinning as the policy has it; `share` divides the bound, for what is waited for more shortly.
+    pub fn new(share: u32) -> Self {
+        let left = match policy() {
+            Policy::Adaptive if has_processors() => PAUSES / share,
+            Policy::Adaptive | Policy::Sleep => 0,
+            Policy::Spin => u32::MAX,
+        };
+        Self { left, pause: 1 }
+    }
+
+    /// Pauses, longer each time; `false` when enough was spun.
+    #[inline]
+    pub fn turn(&mut self) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        let pause = self.pause.min(self.left);
+        for _ in 0..pause {
+            std::hint::spin_loop();
+        }
+        if self.left != u32::MAX {
+            self.left -= pause;
+        }
+        self.pause = (self.pause * 2).min(32);
+        true
+    }
+}
+
+/// How a sleep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slept {
+    /// Something may have changed: look.
+    Look,
+    /// The deadline passed.
+    TimedOut,
+    /// All others that had the object are gone, by death: see [`Object::is_abandoned`].
+    Abandoned,
+}
+
+/// The sleeping part of a wait for something of an object's.
+#[derive(Debug)]
+pub struct Wait<'a> {
+    object: &'a Object,
+    deadline: Deadline,
+    observed: Vec<Observation>,
+    is_armed: bool,
+}
+
+impl<'a> Wait<'a> {
+    /// Nothing is done before it sleeps.
+    #[inline]
+    pub fn new(object: &'a Object, deadline: Deadline) -> Self {
+        Self { object, deadline, observed: Vec::new(), is_armed: false }
+    }
+
+    /// Whether this waiter observes those it may be waiting for.
+    pub fn is_armed(&self) -> bool {
+        self.is_armed
+    }
+
+    /// Sleeps while the lower half of `word` is `expected`. `owners` gives the slots of processes whose death ends the wait,
+    /// where some are known; it is asked when this arms.
+    ///
+    /// # Errors
+    ///
+    /// As [`Family::me`].
+    pub fn sleep(
+        &mut self,
+        word: &AtomicU64,
+        expected: u32,
+        owners: &dyn Fn() -> Vec<u16>,
+    ) -> Result<Slept> {
+        if self.is_armed && !self.covers(&owners()) {
+            match self.arm(&owners())? {
+                // Whom it observes now may have acted before it did.
+                Slept::Look => {}
+                other => return Ok(other),
+            }
+            if low(word) != expected {
+                return Ok(Slept::Look);
+            }
+        }
+        let patience = Deadline::after(if self.is_armed { BACKSTOP } else { ARM_AFTER });
+        let until = self.deadline.min(patience);
+        let woken = match policy() {
+            Policy::Spin => spin_until(word, expected, until),
+            Policy::Adaptive | Policy::Sleep => futex::wait_low(word, expected, until)?,
+        };
+        if woken == Woken::Maybe {
+            return Ok(Slept::Look);
+        }
+        if self.deadline.has_passed() {
+            return Ok(Slept::TimedOut);
+        }
+        match self.is_armed {
+            // The backstop: as if nobody had been observed.
+            true => self.look_again(),
+            false => self.arm(&owners()),
+        }
+    }
+
+    fn covers(&self, owners: &[u16]) -> bool {
+        let family = self.object.family();
+        let lives = |observation: &Observation| family.is_listed(observation.id());
+        let is_observed = |slot: &u16| {
+            family.is_me(*slot) || self.observed.iter().any(|known| known.id().slot == *slot)
+        };
+        self.observed.iter().all(lives) && owners.iter().all(is_observed)
+    }
+
+    /// Observes whom this waits for. What has happened before is seen by whoever looks after this.
+    fn arm(&mut self, owners: &[u16]) -> Result<Slept> {
+        let family = self.object.family();
+        let me = family.me()?;
+        let owners = owners.iter().filter_map(|slot| family.in_slot(*slot));
+        let mut wanted: Vec<_> = owners.filter(|owner| *owner != me).collect();
+        let others: Vec<_> = self.object.others().filter(|other| !wanted.contains(other)).collect();
+        wanted.extend(others.into_iter().take(NEIGHBOURS));
+        self.observed.retain(|known| wanted.contains(&known.id()));
+        for id in wanted {
+            if !self.observed.iter().any(|known| known.id() == id) {
+                self.observe(family, id);
+            }
+        }
+        self.is_armed = true;
+        self.look_again()
+    }
+
+    /// Out of descriptors or threads, this waiter does without: the backstop looks again.
+    fn observe(&mut self, family: &'static Family, id: ProcessId) {
+        match family.observe(id) {
+            Ok(Some(observation)) => self.observed.push(observation),
+            Ok(None) => {
+                if family.is_alive(id).is_ok_and(|is_alive| !is_alive) {
+                    drop(family.mark_dead(id));
+                }
+            }
+            // See above.
+            Err(_) => {}
+        }
+    }
+
+    fn look_again(&mut self) -> Result<Slept> {
+        Ok(match self.object.is_abandoned()? {
+            true => Slept::Abandoned,
+            false => Slept::Look,
+        })
+    }
+}
+
+fn low(word: &AtomicU64) -> u32 {
+    // ORDERING: Acquire: as the load of whoever looks at the word next.
+    u32::try_from(word.load(Acquire) & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+fn spin_until(word: &AtomicU64, expected: u32, until: Deadline) -> Woken {
+    while low(word) == expected {
+        for _ in 0..64 {
+            std::hint::spin_loop();
+            if low(word) != expected {
+                return Woken::Maybe;
+            }
+        }
+        if until.has_passed() {
+            return Woken::TimedOut;
+        }
+    }
+    Woken::Maybe
+}

@@ -1,0 +1,377 @@
+//! The recursive lock.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use procession_core::arena::{Kind, Object};
+use procession_core::waiting::{Spin, Wait};
+use procession_core::{Deadline, Error, ErrorKind, Result};
+use procession_sys::before_main;
+use procession_sys::prim::AtomicU64;
+use procession_sys::prim::Ordering::Relaxed;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::LockError;
+use crate::condition::Notified;
+use crate::lock::{self, SHARE};
+use crate::owner::{Owner, Stamp, count_held, thread};
+use crate::raw::lock::{RawLock, Refused, Taken};
+use crate::word::Patient;
+
+/// Of the object's words, behind those of a lock: how deep it is locked, and whether that began after a death. Only the owner
+/// writes it.
+const DEPTH: usize = 2;
+const AFTER_DEATH: u64 = 1 << 32;
+
+/// A lock that the thread that has it may lock again. It is unlocked when all its guards are dropped, in any order.
+///
+/// Otherwise as a [`Lock`](crate::Lock): what is said there about cost, fairness and handles is true here. At most 32,767 threads
+/// of a process can use recursive locks.
+///
+/// # Drop, kill, fork
+///
+/// As with a [`Lock`](crate::Lock): the next to take it after a death gets [`LockError::OwnerDied`] with the guard; locking it again
+/// under that guard is no error. A thread that ends while it has the lock keeps it; only the end of the process ends that.
+///
+/// # Source
+///
+/// CPython `multiprocessing.RLock`.
+///
+/// # Examples
+///
+/// ```
+/// # use procession_sync as procession;
+/// # fn main() -> procession_core::Result<()> {
+/// use procession::RLock;
+///
+/// let lock = RLock::new()?;
+/// let outer = lock.lock()?;
+/// let inner = lock.lock()?;
+/// assert_eq!(lock.depth(), 2);
+/// drop(outer);
+/// assert!(lock.is_locked());
+/// drop(inner);
+/// assert!(!lock.is_locked());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RLock {
+    object: Object,
+}
+
+/// As long as this lives, the lock is locked by this thread.
+#[must_use = "the lock is unlocked when this is dropped"]
+pub struct RLockGuard<'a> {
+    lock: &'a RLock,
+    me: Stamp,
+    pub(crate) notified: Notified,
+    /// It is the thread's.
+    _stays: PhantomData<*const ()>,
+}
+
+type Locked<'a> = Result<RLockGuard<'a>, LockError<RLockGuard<'a>>>;
+
+impl RLock {
+    /// A lock that is not locked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::new`].
+    pub fn new() -> Result<Self> {
+        Ok(Self { object: Object::new(Kind::RLOCK, 3, lock::init)? })
+    }
+
+    /// Locks it, waiting for as long as another thread has it.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::OwnerDied`] with the guard; [`LockError::Failed`] when this process is out of memory, or has too many
+    /// threads.
+    #[inline]
+    #[doc(alias = "acquire")]
+    pub fn lock(&self) -> Locked<'_> {
+        self.lock_deadline(Deadline::NEVER)
+    }
+
+    /// Locks it if no other thread has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock); [`LockError::TimedOut`] when another thread has it.
+    #[inline]
+    pub fn try_lock(&self) -> Locked<'_> {
+        match self.lock_at_once() {
+            Some(guard) => Ok(guard),
+            None => {
+                let me = self.stamp()?;
+                let taken = self.raw().try_take(me);
+                self.guard(me, taken)
+            }
+        }
+    }
+
+    /// Locks it, waiting for at most `timeout`, on the monotonic clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock); [`LockError::TimedOut`] when another thread had it for that long.
+    pub fn lock_timeout(&self, timeout: Duration) -> Locked<'_> {
+        self.lock_deadline(Deadline::after(timeout))
+    }
+
+    /// Locks it, waiting until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock_timeout`](Self::lock_timeout).
+    #[inline]
+    pub fn lock_deadline(&self, deadline: Deadline) -> Locked<'_> {
+        match self.lock_at_once() {
+            Some(guard) => Ok(guard),
+            None => self.lock_slowly(deadline),
+        }
+    }
+
+    /// Takes it if it is free, or this thread's.
+    #[inline]
+    fn lock_at_once(&self) -> Option<RLockGuard<'_>> {
+        let me = Stamp::new(self.object.family().peek_me()?, thread()?);
+        let raw = self.raw();
+        if raw.take_free(me) {
+            self.set_depth(1);
+            count_held(1);
+        } else if raw.owner() == me {
+            let depth = self.depth_word();
+            if depth & (AFTER_DEATH - 1) == u64::from(u32::MAX) {
+                return None;
+            }
+            self.set_depth(depth + 1);
+        } else {
+            return None;
+        }
+        Some(RLockGuard::new(self, me))
+    }
+
+    #[cold]
+    fn lock_slowly(&self, deadline: Deadline) -> Locked<'_> {
+        let me = self.stamp()?;
+        let wait = Wait::new(&self.object, deadline);
+        let taken = self.raw().take(me, &mut Patient::new(Spin::new(SHARE), wait));
+        self.guard(me, taken)
+    }
+
+    fn guard(&self, me: Stamp, taken: Result<Taken, Refused>) -> Locked<'_> {
+        match taken {
+            Ok(taken) => {
+                self.begin(taken, 1);
+                let guard = RLockGuard::new(self, me);
+                if taken == Taken::Clean { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
+            }
+            Err(Refused::TimedOut) => Err(LockError::TimedOut),
+            Err(Refused::Gone) => Err(LockError::Failed(self.object.gone())),
+            Err(Refused::Failed(error)) => Err(LockError::Failed(error)),
+        }
+    }
+
+    /// For the owner that has just taken it.
+    fn begin(&self, taken: Taken, depth: u32) {
+        let death = if taken == Taken::AfterDeath { AFTER_DEATH } else { 0 };
+        self.set_depth(death | u64::from(depth));
+        count_held(1);
+    }
+
+    fn stamp(&self) -> Result<Stamp> {
+        let many = || Error::new(ErrorKind::TooLarge, "too many threads for recursive locks");
+        Ok(Stamp::new(self.object.family().me()?, thread().ok_or_else(many)?))
+    }
+
+    #[inline]
+    fn raw(&self) -> RawLock<'static, AtomicU64> {
+        lock::raw(self.object.words(), self.object.generation())
+    }
+
+    /// ORDERING: Relaxed: the owner reads what it wrote; others look for display.
+    #[inline]
+    fn depth_word(&self) -> u64 {
+        self.object.words()[DEPTH].load(Relaxed)
+    }
+
+    #[inline]
+    fn set_depth(&self, depth: u64) {
+        self.object.words()[DEPTH].store(depth, Relaxed);
+    }
+
+    /// Undoes one [`lock`](Self::lock) whose guard was [kept](RLockGuard::keep).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] when the calling thread does not have the lock.
+    ///
+    /// # Source
+    ///
+    /// CPython `multiprocessing.RLock.release()`, which only the owner may call.
+    pub fn release(&self) -> Result<()> {
+        let me = self.stamp()?;
+        if self.raw().owner() != me {
+            let text = "the recursive lock is not locked by this thread";
+            return Err(Error::new(ErrorKind::InvalidInput, text));
+        }
+        self.unlock_once(me);
+        Ok(())
+    }
+
+    /// For the owner.
+    #[inline]
+    fn unlock_once(&self, me: Stamp) {
+        let depth = self.depth_word();
+        if depth & (AFTER_DEATH - 1) > 1 {
+            self.set_depth(depth - 1);
+        } else {
+            self.unlock_all(me, depth);
+        }
+    }
+
+    #[inline]
+    fn unlock_all(&self, me: Stamp, depth: u64) {
+        self.set_depth(0);
+        count_held(-1);
+        let raw = self.raw();
+        if depth & AFTER_DEATH != 0 {
+            raw.unlock(me, Stamp::DEAD);
+        } else if !raw.unlock_quiet(me) {
+            raw.unlock(me, Stamp::NOBODY);
+        }
+    }
+
+    /// Whether somebody has it; by the time that this returns it may be otherwise.
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
+        self.raw().owner().slot().is_some()
+    }
+
+    /// How deep its owner has locked it.
+    pub fn depth(&self) -> u32 {
+        match self.is_locked() {
+            true => crate::word::low(self.depth_word()),
+            false => 0,
+        }
+    }
+
+    /// Who has it, for display.
+    pub fn owner(&self) -> Option<Owner> {
+        Owner::of(self.raw().owner(), self.object.family())
+    }
+
+    /// Whether it is the same lock.
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.object.words(), other.object.words())
+    }
+
+    pub(crate) fn is_of(&self, guard: &RLockGuard<'_>) -> bool {
+        self.is_same(guard.lock)
+    }
+}
+
+before_main!(register);
+
+fn register() {
+    Kind::RLOCK.register(lock::recover, lock::wake, lock::owns);
+}
+
+impl<'a> RLockGuard<'a> {
+    #[inline]
+    fn new(lock: &'a RLock, me: Stamp) -> Self {
+        Self { lock, me, notified: Notified::Nobody, _stays: PhantomData }
+    }
+
+    /// Whether the owner before died over the lock, and nobody has said since that all is in order.
+    pub fn is_after_death(&self) -> bool {
+        self.lock.depth_word() & AFTER_DEATH != 0
+    }
+
+    /// Says that what the lock protects is in order again: the next taker is told of no death.
+    pub fn repair(&mut self) {
+        self.lock.set_depth(self.lock.depth_word() & !AFTER_DEATH);
+    }
+
+    /// Leaves it locked. This thread [releases](RLock::release) it, or the process ends over it.
+    pub fn keep(self) {
+        let mut kept = ManuallyDrop::new(self);
+        kept.notified.wake();
+    }
+
+    /// A copy that a fork has is not the guard.
+    #[inline]
+    fn is_ours(&self) -> bool {
+        self.me.slot().is_some_and(|slot| self.lock.object.family().is_me(slot))
+            && self.lock.raw().owner() == self.me
+    }
+
+    /// Unlocks to the bottom; tells how deep it was.
+    pub(crate) fn unlock(&mut self) -> Option<u32> {
+        let depth = self.is_ours().then(|| {
+            let depth = self.lock.depth_word();
+            self.lock.unlock_all(self.me, depth);
+            crate::word::low(depth)
+        });
+        self.notified.wake();
+        depth
+    }
+
+    /// Locks again as deep as it was.
+    pub(crate) fn lock_again(&mut self, depth: u32) -> Result<Taken> {
+        let wait = Wait::new(&self.lock.object, Deadline::NEVER);
+        let mut waiter = Patient::new(Spin::new(SHARE), wait);
+        match self.lock.raw().take(self.me, &mut waiter) {
+            Ok(taken) => {
+                self.lock.begin(taken, depth);
+                Ok(taken)
+            }
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::TimedOut | Refused::Gone) => Err(self.lock.object.gone()),
+        }
+    }
+}
+
+impl Drop for RLockGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_ours() {
+            self.lock.unlock_once(self.me);
+        }
+        self.notified.wake();
+    }
+}
+
+impl fmt::Debug for RLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.owner() {
+            Some(owner) => write!(f, "RLock({owner}, {})", self.depth()),
+            None => f.write_str("RLock(nobody, 0)"),
+        }
+    }
+}
+
+impl fmt::Debug for RLockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RLockGuard")
+            .field("depth", &self.lock.depth())
+            .field("is_after_death", &self.is_after_death())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Serialize for RLock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.object.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RLock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { object: Object::deserialize(Kind::RLOCK, deserializer)? })
+    }
+}
