@@ -1,6 +1,6 @@
 //! What tests that start processes need: watchdogs, helper programs, and eyes for what is left behind.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![expect(
     clippy::expect_used,
     clippy::missing_panics_doc,
@@ -8,6 +8,7 @@
 )]
 
 pub mod soak;
+mod trace;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -174,6 +175,15 @@ impl Litter {
             children: children(),
             shared_memory: names.map(|name| name.file_name().display().to_string()).collect(),
         }
+    }
+}
+
+impl Litter {
+    /// Whether this is no more than `before`, but for so many descriptors.
+    pub fn is_within(&self, before: &Self, descriptors: usize) -> bool {
+        self.descriptors <= before.descriptors + descriptors
+            && self.children == before.children
+            && self.shared_memory == before.shared_memory
     }
 }
 

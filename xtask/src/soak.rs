@@ -15,10 +15,13 @@ cargo xtask soak <family> [options]
 
 families
   process           a root, parents, fork servers and children, one of which is killed in each round
+  sync              eight processes that hammer a lock or one of its kin, killed one after the other
+
 
 options
   --rounds N        rounds (2000)
-  --only KIND       kill only those: root, parent, server or child
+  --only KIND       kill only those: root, parent, server or child; or hammer only that: lock, rlock, permits,
+                    raw-permits, condition, event or barrier
   --seed S          what all random choices follow from; another one each time unless given
   --from R          the number of the first round (0); a failure says how to play its round again
 ";

@@ -30,6 +30,9 @@ pub const ARM_AFTER: Duration = Duration::from_millis(20);
 /// How long a process sleeps at most before it looks by itself.
 pub const BACKSTOP: Duration = Duration::from_secs(2);
 
+/// The same, while the object is in a message that nobody has read: nobody is told when that is destroyed.
+pub const IN_MESSAGE: Duration = Duration::from_millis(50);
+
 /// How many other holders of the object a sleeper observes, beside the owners.
 pub const NEIGHBOURS: usize = 16;
 
@@ -90,36 +93,47 @@ fn has_processors() -> bool {
 /// The spinning part of a wait.
 #[derive(Debug)]
 pub struct Spin {
-    left: u32,
+    share: u32,
+    /// How many pauses are left; nothing before the first.
+    left: Option<u32>,
     pause: u32,
 }
 
 impl Spin {
     /// Spinning as the policy has it; `share` divides the bound, for what is waited for more shortly.
+    #[inline]
     pub fn new(share: u32) -> Self {
-        let left = match policy() {
-            Policy::Adaptive if has_processors() => PAUSES / share,
-            Policy::Adaptive | Policy::Sleep => 0,
-            Policy::Spin => u32::MAX,
-        };
-        Self { left, pause: 1 }
+        Self { share, left: None, pause: 1 }
     }
 
     /// Pauses, longer each time; `false` when enough was spun.
     #[inline]
     pub fn turn(&mut self) -> bool {
-        if self.left == 0 {
+        let left = match self.left {
+            Some(left) => left,
+            None => *self.left.insert(bound(self.share)),
+        };
+        if left == 0 {
             return false;
         }
-        let pause = self.pause.min(self.left);
+        let pause = self.pause.min(left);
         for _ in 0..pause {
             std::hint::spin_loop();
         }
-        if self.left != u32::MAX {
-            self.left -= pause;
+        if left != u32::MAX {
+            self.left = Some(left - pause);
         }
         self.pause = (self.pause * 2).min(32);
         true
+    }
+}
+
+/// How many pauses a waiter may spend.
+fn bound(share: u32) -> u32 {
+    match policy() {
+        Policy::Adaptive if has_processors() => PAUSES / share,
+        Policy::Adaptive | Policy::Sleep => 0,
+        Policy::Spin => u32::MAX,
     }
 }
 
@@ -132,6 +146,8 @@ pub enum Slept {
     TimedOut,
     /// All others that had the object are gone, by death: see [`Object::is_abandoned`].
     Abandoned,
+    /// A message with the object was destroyed unread: whoever was to get it, with what it was to do, will not.
+    Lost,
 }
 
 /// The sleeping part of a wait for something of an object's.
@@ -170,15 +186,16 @@ impl<'a> Wait<'a> {
         if self.is_armed && !self.covers(&owners()) {
             match self.arm(&owners())? {
                 // Whom it observes now may have acted before it did.
-                Slept::Look => {}
+                Slept::Look if low(word) == expected => {}
                 other => return Ok(other),
             }
-            if low(word) != expected {
-                return Ok(Slept::Look);
-            }
         }
-        let patience = Deadline::after(if self.is_armed { BACKSTOP } else { ARM_AFTER });
-        let until = self.deadline.min(patience);
+        let patience = match self.is_armed {
+            false => ARM_AFTER,
+            true if self.object.is_in_message() => IN_MESSAGE,
+            true => BACKSTOP,
+        };
+        let until = self.deadline.min(Deadline::after(patience));
         let woken = match policy() {
             Policy::Spin => spin_until(word, expected, until),
             Policy::Adaptive | Policy::Sleep => futex::wait_low(word, expected, until)?,
@@ -238,8 +255,10 @@ impl<'a> Wait<'a> {
     }
 
     fn look_again(&mut self) -> Result<Slept> {
-        Ok(match self.object.is_abandoned()? {
+        let is_lost = self.object.notice_lost_messages()?;
+        Ok(match self.object.is_abandoned() {
             true => Slept::Abandoned,
+            false if is_lost => Slept::Lost,
             false => Slept::Look,
         })
     }

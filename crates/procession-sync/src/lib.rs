@@ -18,7 +18,7 @@ pub use condition::{AnyLock, Condition, GuardOf};
 pub use error::{BarrierError, LockError, WaitError};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
-pub use named::{NamedLock, NamedLockGuard};
+pub use named::{NamedLock, NamedLockGuard, NamedOwner};
 pub use owner::Owner;
 pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, MAX_VALUE, Permit, Semaphore};

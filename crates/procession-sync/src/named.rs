@@ -38,7 +38,7 @@
 //!
 //! # Threads
 //!
-//! An opening is the unit of the system's lock, so the threads that share one take turns at a [`gate`](Gate) first. Lock order:
+//! An opening is the unit of the system's lock, so the threads that share one take turns at a gate first. Lock order:
 //! gate, file; given back in the opposite order. Two openings in one process exclude each other by the file.
 //!
 //! # Forks
@@ -49,17 +49,17 @@
 //!
 //! # Waiting
 //!
-//! Without a deadline the system queues us. Its queue knows no deadlines, though, and only a signal takes a thread out of it. So with
-//! a deadline we watch the file by inotify: blanks raise an event, and so does the closing of a descriptor by a death. Both come
-//! just before the system unlocks, so after each we try a few times, at growing distances; and ten times a second for what
+//! Without a deadline the system queues us. Its queue knows no deadlines, though, and only a signal takes a thread out of it. So
+//! with a deadline we watch the file by inotify: blanks raise an event, and so does the closing of a descriptor by a death. Both
+//! come just before the system unlocks, so after each we try a few times, at growing distances; and ten times a second for what
 //! raises no event.
 //!
 //! *Considered:*
 //!
-//! - *a signal of our own that ends the call:* exact; but a library that takes a signal for itself meets another that has taken the
-//!   same one;
-//! - *a thread that waits in the queue:* cannot be called back. A process that shares our descriptors could, by a kill; it takes a
-//!   hundred times as long to make, and dies of what the terminal sends to the foreground;
+//! - *a signal of our own that ends the call:* exact; but a library that takes a signal for itself meets another that has taken
+//!   the same one;
+//! - *a thread that waits in the queue:* cannot be called back. A process that shares our descriptors could, by a kill; it takes
+//!   a hundred times as long to make, and is a child that the program knows nothing of;
 //! - *a pidfd of the owner that the record names:* comes after the system has unlocked; but knows nothing of the orderly way, of
 //!   owners in other containers, and of forks that keep the lock;
 //! - *a robust futex in the file, mapped:* whoever cuts the file off kills all who look at it.
@@ -98,38 +98,39 @@ static REOPENED: PerProcess<BTreeMap<u64, Arc<Opened>>> = PerProcess::new();
 /// # The file
 ///
 /// While somebody has the lock, the first line of the file is its process number, and the second says when it started; while
-/// nobody does, the file is empty or blank. A pid file of other programs works as well. Anything else in it means
-/// that somebody died, and is overwritten by the next taker.
+/// nobody does, the file is empty or blank. Anything else in it while nobody has the lock, be it a pid file that another program
+/// has left, means that somebody died, and is overwritten by the next taker.
 ///
 /// The file stays where it is, for ever. **Do not remove it** while programs may use it: those that have opened it would not meet
 /// those that make it anew. Who takes a lock whose file has lost its name is told
 /// ([`Broken`](ErrorKind::Broken)); who has it already is not.
 ///
-/// The lock ends with the process and outlives nothing, so a folder that is emptied at boot is a good place for it: `/run`, or the
-/// one that `XDG_RUNTIME_DIR` names. In a folder that everybody may write to, others can make the file first and keep the lock.
+/// The lock ends with the process and outlives nothing, so a folder that is emptied at boot is a good place for it: `/run`, or
+/// the one that `XDG_RUNTIME_DIR` names. Only a file on a disk tells of a crash of the machine, though, if the disk had got the
+/// record. In a folder that everybody may write to, others can make the file first and keep the lock.
 ///
 /// # Drop, kill, fork
 ///
-/// Dropping the `NamedLock` closes the file.
+/// Dropping the `NamedLock` closes the file; if it has ever waited with a deadline, that takes the system up to 20 ms.
 ///
-/// **A process that ends while it has the lock has died over it**, be it by `SIGKILL`, by an abort, by a crash of the machine, or in
-/// order, by [`exit`](std::process::exit) or with a guard that was leaked: the system gives the lock to the next taker, who gets
-/// [`LockError::OwnerDied`] with the guard in it. A process that is killed while it waits changes nothing. One that is stopped
-/// (`SIGSTOP`) is alive, and keeps the lock.
+/// **A process that ends while it has the lock has died over it**, be it by `SIGKILL`, by an abort, by a crash of the machine, or
+/// in order: by [`exit`](std::process::exit), with a guard that was leaked, or because it executes another program. The system
+/// gives the lock to the next taker, who gets [`LockError::OwnerDied`] with the guard in it. A process that is killed while it
+/// waits changes nothing. One that is stopped (`SIGSTOP`) is alive, and keeps the lock.
 ///
 /// **In a forked child** a guard of the parent does nothing, and dropping it neither. The `NamedLock` may be used there; it opens
-/// the file anew at the path of old, and has to wait for the parent as everybody else. The child's copy of the parent's descriptor
-/// keeps the parent's lock alive, though: if the parent dies over the lock while a child that was forked without `exec` lives,
-/// the next taker waits until that child has ended as well, or has dropped its copy of the `NamedLock`, or has executed another
-/// program. Children of the start method `fork` end with their parent unless they were told to outlive it. A
+/// the file anew at the path of old, and has to wait for the parent as everybody else. The child's copy of the parent's
+/// descriptor keeps the parent's lock alive, though: if the parent dies over the lock while a child that was forked without
+/// `exec` lives, the next taker waits until that child has ended as well, or has dropped its copy of the `NamedLock`, or has
+/// executed another program. Children of the start method `fork` end with their parent unless they were told to outlive it. A
 /// daemon that forks into the background takes its lock afterwards.
 ///
 /// # Network file systems
 ///
 /// The lock is what `fcntl` gives. Over NFS these are locks of byte ranges: the server keeps them, and takes them from a dead
-/// machine when it learns of its end, which may take minutes; a mount with `nolock` or `local_lock` excludes processes of one machine
-/// only. Waits with a deadline see what other machines do within 100 ms. A process number says nothing about which machine
-/// it is on.
+/// machine when it learns of its end, which takes minutes, or until that machine is up again; a mount with `nolock` or
+/// `local_lock` excludes processes of one machine only. Waits with a deadline see what other machines do within 100 ms. A process
+/// number says nothing about which machine it is on.
 ///
 /// # Source
 ///
@@ -171,8 +172,8 @@ pub struct NamedLock {
 impl NamedLock {
     /// Opens the lock at `path`, and makes the file if there is none, in a folder that exists. Takes nothing.
     ///
-    /// A new file may be used by its owner only (mode 0600). For a lock of several users, make it beforehand with the mode that it
-    /// shall have: whoever is to take the lock must be allowed to read and write it.
+    /// A new file may be used by its owner only (mode 0600). For a lock of several users, make it beforehand with the mode that
+    /// it shall have: whoever is to take the lock must be allowed to read and write it.
     ///
     /// # Errors
     ///
@@ -218,7 +219,7 @@ impl NamedLock {
     ///
     /// ```
     /// # use procession_sync as procession;
-    /// # let path = std::env::temp_dir().join(format!("procession-doc-{}", std::process::id()));
+    /// # let path = std::env::temp_dir().join(format!("procession-doc-lock-{}", std::process::id()));
     /// let lock = procession::NamedLock::open(&path)?;
     /// let guard = lock.lock()?;
     /// // Nobody else is in here.
@@ -230,7 +231,8 @@ impl NamedLock {
         self.lock_deadline(Deadline::NEVER)
     }
 
-    /// Takes the lock if nobody has it. A thread of this process that waits for it by this very `NamedLock` counts as if it had it.
+    /// Takes the lock if nobody has it. A thread of this process that waits for it by this very `NamedLock` counts as if it had
+    /// it.
     ///
     /// # Errors
     ///
@@ -261,9 +263,9 @@ impl NamedLock {
 
     /// Takes the lock, and waits for that until the deadline; tries once in any case.
     ///
-    /// It waits for events of the file. What raises none it sees within 100 ms; and within 10 ms where there are no
-    /// events because the user of this process has as many watchers as the system allows (128, commonly, of which each `NamedLock`
-    /// that has ever waited so keeps one), or because `/proc` is not mounted. Whoever waits without a deadline is served first.
+    /// It waits for events of the file. What raises none it sees within 100 ms; and within 10 ms where there are no events
+    /// because the user of this process has as many watchers as the system allows (128, commonly, of which each `NamedLock` that
+    /// has ever waited so keeps one), or because `/proc` is not mounted. Whoever waits without a deadline is served first.
     ///
     /// # Errors
     ///
@@ -356,8 +358,8 @@ impl Deref for Place<'_> {
 /// came in [`LockError::OwnerDied`] and is dropped without [`repair`](Self::repair) passes the death on: the next taker gets
 /// `OwnerDied`, too.
 ///
-/// A process that ends while it has a guard has died over it, however it ends. With a guard that is leaked, the lock is held until the
-/// process ends, or its `NamedLock` is dropped. In a forked child, a guard of the parent does nothing.
+/// A process that ends while it has a guard has died over it, however it ends. With a guard that is leaked, the lock is held
+/// until the process ends, or its `NamedLock` is dropped. In a forked child, a guard of the parent does nothing.
 #[must_use = "the lock is given back once this is dropped"]
 pub struct NamedLockGuard<'a> {
     place: Place<'a>,

@@ -6,8 +6,8 @@ pub mod error;
 pub mod prim;
 
 pub use backend::{
-    cpu, doorbell, fd, fork, futex, image, lifeline, memory, oom, pidfd, poll, process, random,
-    signal, socket, spawn, stdio, surroundings, terminal, tree, user, wipe,
+    claim, cpu, doorbell, fd, file_lock, fork, futex, image, lifeline, memory, oom, pidfd, poll,
+    process, random, signal, socket, spawn, stdio, surroundings, terminal, tree, user, wipe,
 };
 /// Runs a function before `main`, in the program that the macro is expanded in.
 ///

@@ -48,7 +48,8 @@ pub mod connection {
 pub mod sync {
     #[doc(inline)]
     pub use procession_sync::{
-        AnyLock, GuardOf, LockGuard, MAX_VALUE, NamedLockGuard, Owner, Permit, RLockGuard,
+        AnyLock, GuardOf, LockGuard, MAX_VALUE, NamedLockGuard, NamedOwner, Owner, Permit,
+        RLockGuard,
     };
 }
 

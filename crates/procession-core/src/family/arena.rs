@@ -147,16 +147,27 @@ impl Object {
 
     /// Whether all others that had the object are gone, and at least one of them by its death, or by a message that was
     /// never read. Threads of this process are not looked at.
+    pub fn is_abandoned(&self) -> bool {
+        let notes = self.family.heap().notes(self.number);
+        notes.was_lost && !notes.is_out() && self.others().next().is_none()
+    }
+
+    /// Whether a message with the object is on its way, or is gone and [nobody has noticed](Self::notice_lost_messages).
+    pub fn is_in_message(&self) -> bool {
+        self.family.heap().notes(self.number).is_out()
+    }
+
+    /// Looks whether messages with the object were destroyed unread; tells whether this call is the one to notice.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Os`] in theory, when the system cannot tell about messages.
-    pub fn is_abandoned(&self) -> Result<bool> {
-        let notes = self.family.heap().notes(self.number);
-        if !notes.was_lost && !notes.is_out() || self.others().next().is_some() {
-            return Ok(false);
-        }
-        Ok(!notes.is_out() || !claim::is_claimed(self.family.table.words(), self.number)?)
+    /// [`ErrorKind::Os`] in theory, when the system cannot tell.
+    pub fn notice_lost_messages(&self) -> Result<bool> {
+        let heap = self.family.heap();
+        let notes = heap.notes(self.number);
+        Ok(notes.is_out()
+            && !claim::is_claimed(self.family.table.words(), self.number)?
+            && heap.note_gone(self.number, notes))
     }
 
     /// The words of a second object that belongs to this one and goes with it, for what does not fit; made by the first who
@@ -388,7 +399,7 @@ impl Family {
     /// # Errors
     ///
     /// [`ErrorKind::Os`] in theory, when the system cannot tell about messages.
-    pub(crate) fn collect(&self) -> Result<usize> {
+    pub fn collect(&self) -> Result<usize> {
         let mut freed = 0;
         for number in self.heap().live() {
             freed += usize::from(self.free_if_unheld(number)?);

@@ -199,6 +199,13 @@ fn threads_with_locks_of_their_own_exclude_each_other() {
 }
 
 #[test]
+fn threads_that_share_one_of_two_locks_exclude_each_other() {
+    let spot = Spot::new("shared");
+    let locks = [spot.open(), spot.open()];
+    count_by_turns(|number| &locks[number % 2]);
+}
+
+#[test]
 fn a_guard_may_be_dropped_by_another_thread() {
     let spot = Spot::new("send");
     let lock = spot.open();

@@ -22,7 +22,8 @@
 //! epoch, or breaks it, clears the bit and wakes all.
 //!
 //! **Death.** A process that had the barrier and dies will not arrive, or has not learned that it may pass: its recoverer breaks
-//! the barrier, and wakes all. Who left in order breaks it only if it was acting.
+//! the barrier, and wakes all. Who left in order breaks it only if it was acting. Who was killed before it had received the barrier
+//! is missed by a sleeper, which sees that the message is gone.
 //!
 //! **Orderings.** Every change is a SeqCst exchange of the one word, loads are Acquire: what parties did before they arrived is
 //! seen by all who pass.
@@ -188,9 +189,11 @@ impl<W: Word> RawBarrier<'_, W> {
             if now.has(BROKEN) {
                 return Err(Stopped::Broken);
             }
-            // That others have died is no matter of ours: they have broken it.
-            if self.pause(now, waiter)? == Slept::TimedOut {
-                self.break_epoch(epoch);
+            match self.pause(now, waiter)? {
+                // Those who died have broken it.
+                Slept::Look | Slept::Abandoned => {}
+                // One will not come.
+                Slept::TimedOut | Slept::Lost => self.break_epoch(epoch),
             }
         }
     }

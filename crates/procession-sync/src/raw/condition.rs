@@ -93,7 +93,7 @@ impl<'a, W: Word> RawCondition<'a, W> {
                 continue;
             }
             let halt = match waiter.sleep(slot, low(word), &nobody) {
-                Ok(Slept::Look) => continue,
+                Ok(Slept::Look | Slept::Lost) => continue,
                 Ok(Slept::TimedOut) => Halt::TimedOut,
                 Ok(Slept::Abandoned) => Halt::Closed,
                 Err(error) => Halt::Failed(error),

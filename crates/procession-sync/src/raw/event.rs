@@ -104,7 +104,7 @@ impl<W: Word> RawEvent<'_, W> {
                 if word == sleeping || self.word.exchange(word, sleeping).is_ok() {
                     let slept = waiter.sleep(self.word, low(sleeping), &nobody);
                     match slept.map_err(Halt::Failed)? {
-                        Slept::Look => {}
+                        Slept::Look | Slept::Lost => {}
                         _ if may_go(self.load()?) => {}
                         Slept::TimedOut => return Err(Halt::TimedOut),
                         Slept::Abandoned => return Err(Halt::Closed),

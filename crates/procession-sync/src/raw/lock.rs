@@ -141,7 +141,7 @@ impl<W: Word> RawLock<'_, W> {
             }
             match waiter.sleep(self.word, low(sleeping), &owner).map_err(Refused::Failed)? {
                 // Threads of this process may have it when all others are gone.
-                Slept::Look | Slept::Abandoned => has_slept = true,
+                Slept::Look | Slept::Abandoned | Slept::Lost => has_slept = true,
                 Slept::TimedOut => return Err(Refused::TimedOut),
             }
         }

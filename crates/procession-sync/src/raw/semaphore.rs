@@ -348,7 +348,7 @@ impl<W: Word> RawSemaphore<'_, W> {
             let slept = waiter.sleep(self.word, low(sleeping), &owners).map_err(Halt::Failed)?;
             nap = Nap::Yes;
             match slept {
-                Slept::Look => {}
+                Slept::Look | Slept::Lost => {}
                 _ if attempt(self, nap) => return Ok(()),
                 Slept::TimedOut => return Err(Halt::TimedOut),
                 Slept::Abandoned => return Err(Halt::Closed),

@@ -1,9 +1,11 @@
 //! Linux: descriptors for everything, futexes, pidfds, memfds.
 
 mod cgroup;
+pub mod claim;
 pub mod cpu;
 pub mod doorbell;
 pub mod fd;
+pub mod file_lock;
 pub mod fork;
 pub mod futex;
 pub mod image;

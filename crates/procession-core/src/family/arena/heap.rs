@@ -220,6 +220,14 @@ impl<'a, W: Words> Heap<'a, W> {
         }
     }
 
+    /// Notes that all messages with the object that were not received when it had these `notes` are gone; `false` when
+    /// something was sent or received since.
+    pub(super) fn note_gone(&self, number: u32, notes: Notes) -> bool {
+        let bits = self.notes_word(number).load(Acquire);
+        let gone = bits & !(Notes::SENT - 1) | Notes::LOST | bits >> 32 & (Notes::LOST - 1);
+        Notes::from_bits(bits) == notes && self.notes_word(number).exchange(bits, gone)
+    }
+
     /// Notes that the object is about to be put into a message. For whoever holds it.
     pub(super) fn note_sent(&self, number: u32) {
         loop {

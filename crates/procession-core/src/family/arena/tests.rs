@@ -1,3 +1,5 @@
+//! The arena within one process.
+
 use procession_sys::prim::Ordering::Relaxed;
 
 use super::*;
@@ -84,6 +86,20 @@ fn what_was_in_a_message_that_nobody_read_is_collected() {
 }
 
 #[test]
+fn a_lost_message_is_noticed_once() {
+    let counter = Counter::new(1);
+    let (read, unread) = (Message::encode(&counter).unwrap(), Message::encode(&counter).unwrap());
+    let _other: Counter = read.decode().unwrap();
+    let notices = || counter.0.notice_lost_messages().unwrap();
+    assert!(!notices() && counter.0.is_in_message() && !counter.0.is_abandoned());
+    drop(unread);
+    assert!(notices());
+    assert!(!notices() && !counter.0.is_in_message() && counter.0.is_abandoned());
+    let again: Counter = Message::encode(&counter).unwrap().decode().unwrap();
+    assert!(!again.0.is_abandoned());
+}
+
+#[test]
 fn a_handle_that_arrives_twice_is_two_handles() {
     let counter = Counter::new(1);
     let message = Message::encode(&(&counter, &counter)).unwrap();
@@ -91,7 +107,7 @@ fn a_handle_that_arrives_twice_is_two_handles() {
     drop(counter);
     drop(one);
     assert!(other.is_there());
-    assert!(!other.0.is_abandoned().unwrap());
+    assert!(!other.0.is_abandoned());
 }
 
 #[test]

@@ -151,7 +151,7 @@ mod tests {
             assert!(is_claimed(&file, u32::MAX).unwrap());
             if is_read {
                 let mut came = Vec::new();
-                recv(&receiver, &mut [0], &mut came, Block::No).unwrap();
+                assert_eq!(recv(&receiver, &mut [0], &mut came, Block::No).unwrap().bytes, 1);
                 assert!(is_claimed(&file, u32::MAX).unwrap());
                 drop(came);
                 assert!(!is_claimed(&file, u32::MAX).unwrap());

@@ -1,0 +1,12 @@
+//! The soak's family that is killed at chosen instructions. Its arguments: an act, a start method, the number of kills, a seed.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failure here fails the soak")]
+
+fn main() {
+    procession::init();
+    let mut arguments = std::env::args().skip(1);
+    let act = arguments.next().unwrap();
+    let method = arguments.next().unwrap().parse().unwrap();
+    let kills = arguments.next().unwrap().parse().unwrap();
+    let seed = arguments.next().unwrap().parse().unwrap();
+    println!("{}", procession_tests::soak::step::act::play(&act, method, kills, seed));
+}
