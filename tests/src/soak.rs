@@ -8,6 +8,7 @@
 
 mod eyes;
 mod figures;
+pub mod idle;
 pub mod process;
 pub mod step;
 pub mod sync;
@@ -71,8 +72,8 @@ impl Options {
 pub type Soak = fn(&Options) -> Result<String, String>;
 
 /// What can be soaked. The processes of `x` run the program `soak_x`.
-pub const FAMILIES: [(&str, Soak); 3] =
-    [("process", process::soak), ("step", step::soak), ("sync", sync::soak)];
+pub const FAMILIES: [(&str, Soak); 4] =
+    [("idle", idle::soak), ("process", process::soak), ("step", step::soak), ("sync", sync::soak)];
 
 /// A generator for one purpose in one round: seeds that differ in one bit give numbers that have nothing in common.
 fn random(seed: u64, round: usize, purpose: u64) -> Random {

@@ -16,7 +16,8 @@ cargo xtask soak <family> [options]
 families
   process           a root, parents, fork servers and children, one of which is killed in each round
   sync              eight processes that hammer a lock or one of its kin, killed one after the other
-
+  step              an actor that does something with a lock or its kin, killed at its n-th instruction
+  idle              a hundred processes that wait, and the processor time that they use; 5 s a round
 
 options
   --rounds N        rounds (2000)

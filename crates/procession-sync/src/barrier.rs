@@ -27,8 +27,8 @@ const PARTIES: usize = 1;
 /// # Drop, kill, fork
 ///
 /// When a process dies that has the barrier, whether or not it has arrived, the barrier is broken: all who wait, and who arrive
-/// later, get [`BarrierError::Broken`], within 100 ms. [`reset`](Self::reset) makes it whole again. A process that has dropped it, or
-/// has ended in order, is not missed.
+/// later, get [`BarrierError::Broken`], within 100 ms. (When the last party arrives before that, they pass: the dead one has arrived.)
+/// [`reset`](Self::reset) makes it whole again. A process that has dropped it, or has ended in order, is not missed.
 ///
 /// # Source
 ///
