@@ -4,6 +4,7 @@
 
 use std::thread;
 
+use procession::LockError;
 use procession::prelude::*;
 use procession_core::family::{Family, ProcessId};
 use procession_sys::signal;
@@ -111,4 +112,31 @@ fn the_family_tells_processes_with_one_number_apart() {
     drop(observed);
     new.kill().unwrap();
     assert!(new.join().is_err());
+}
+
+fn take_and_keep(lock: Lock, ready: Sender<()>) {
+    lock.lock().unwrap().keep();
+    ready.send(()).unwrap();
+    wait_for_ever();
+}
+
+#[test]
+fn a_lock_is_not_kept_by_another_process_with_the_number_of_its_dead_owner() {
+    let _dog = watchdog(120);
+    if !can_force() || procession::start_method() != StartMethod::ForkServer {
+        // The fork server reaps its children at once; nobody else here does, so that the number is free and nobody was told.
+        return;
+    }
+    let lock = Lock::new().unwrap();
+    let (tx, rx) = pipe().unwrap();
+    let owner = Process::spawn(take_and_keep, (lock.clone(), tx)).unwrap();
+    rx.recv().unwrap();
+    let stranger = Stranger::new(owner.pid());
+    assert!(stranger.signal(signal::KILL) && stranger.ends_soon());
+    let another = start_with(owner.pid());
+    assert!(lock.is_locked(), "nobody has noticed");
+    assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))));
+    assert!(another.is_alive().unwrap());
+    another.kill().unwrap();
+    assert!(another.join().is_err() && owner.join().is_err());
 }

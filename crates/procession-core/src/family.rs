@@ -41,11 +41,11 @@ mod words;
 use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 
+use procession_sys::fd;
 use procession_sys::memory::SharedWords;
 use procession_sys::prim::Ordering::Relaxed;
 use procession_sys::prim::{AtomicU32, AtomicU64};
 use procession_sys::wipe::{PerProcess, SetOnce, WipedWord, namespaces};
-use procession_sys::{fd, process};
 use serde::{Deserialize, Serialize};
 
 pub use hooks::register_recovery;
@@ -55,7 +55,7 @@ pub use watch::Observation;
 
 use crate::{Error, ErrorKind, Handle, Result, exit};
 use hooks::Registered;
-use oracle::{Life, System, life};
+use oracle::{Life, System, life, this_process};
 use recovery::{Buried, Recoverer};
 use stamp::{Stamp, State};
 use table::{Entry, Marked, Origin, Size, Table};
@@ -121,9 +121,9 @@ impl Family {
             return Ok(family);
         }
         static FOUNDED: AtomicU32 = AtomicU32::new(0);
-        let us = process::identity(process::id())?;
+        let us = this_process()?;
         let number = FOUNDED.fetch_add(1, Relaxed);
-        let root = [us.pid.into(), us.start_ticks, number.into()];
+        let root = [us.pid.into(), us.birth, number.into()];
         let words = SharedWords::create(ARENA + arena::WORDS)?;
         let table = Table::create(words, SIZE, Origin { namespaces: namespaces()?, root });
         Self::set_current(table)
@@ -168,7 +168,7 @@ impl Family {
             return Ok(me);
         }
         self.check_namespaces()?;
-        let us = process::identity(process::id())?;
+        let us = this_process()?;
         let parent = ProcessId::from_bits(self.last.load(Relaxed));
         check_number(us.pid)?;
         let me = self.table.arrive_unasked(us.pid, parent).ok_or_else(|| self.full())?;
@@ -176,11 +176,11 @@ impl Family {
     }
 
     /// The last step of joining.
-    fn settle(&'static self, me: ProcessId, us: process::Identity) -> Result<ProcessId> {
+    fn settle(&'static self, me: ProcessId, us: Entry) -> Result<ProcessId> {
         // A fork has its parent's handles.
         self.rejoin(me);
         exit::Finalizer::new(i32::MIN, || self.leave())?.keep();
-        if !self.table.go_live(me, Entry { pid: us.pid, start_ticks: us.start_ticks }) {
+        if !self.table.go_live(me, us) {
             return Err(Error::new(ErrorKind::Broken, "this process was taken for dead"));
         }
         self.last.store(me.to_bits(), Relaxed);
@@ -406,12 +406,12 @@ impl Family {
     pub fn dump(&self) -> String {
         let mut text = String::new();
         for (id, stamp) in self.used() {
-            let Entry { pid, start_ticks } = self.table.words_of(id);
+            let Entry { pid, birth } = self.table.words_of(id);
             let parent = self.table.parent(id.slot).map_or("-".into(), |parent| parent.to_string());
             let (left, holds) = (self.table.has_left(id.slot), self.table.holds(id).count());
             let line = writeln!(
                 text,
-                "{id} {:?} pid {pid} start {start_ticks} parent {parent} left {left} holds {holds}",
+                "{id} {:?} pid {pid} birth {birth} parent {parent} left {left} holds {holds}",
                 stamp.state
             );
             debug_assert!(line.is_ok(), "a string takes everything");
@@ -543,7 +543,7 @@ impl Invitation {
             return Err(elsewhere());
         }
         family.check_namespaces()?;
-        let us = process::identity(process::id())?;
+        let us = this_process()?;
         check_number(us.pid)?;
         if !family.table.arrive(self.id, us.pid) {
             let text = format!("the place {} in the family is gone", self.id);

@@ -74,7 +74,7 @@ fn pid_of(slot: u16) -> u32 {
 }
 
 fn entry_of(pid: u32) -> Entry {
-    Entry { pid, start_ticks: u64::from(pid) * 10 }
+    Entry { pid, birth: u64::from(pid) * 10 }
 }
 
 impl World {
@@ -131,7 +131,7 @@ impl World {
     fn assert_empty(&self, slot: u16) {
         let id = ProcessId { slot, generation: self.table.stamp(slot).generation };
         assert_eq!(self.table.holds(id).count(), 0);
-        assert_eq!(self.table.words_of(id), Entry { pid: 0, start_ticks: 0 });
+        assert_eq!(self.table.words_of(id), Entry { pid: 0, birth: 0 });
         assert!(!self.table.has_left(slot));
     }
 }
@@ -163,8 +163,8 @@ impl Oracle for World {
         Ok(Some(pid))
     }
 
-    fn start_ticks(&self, pid: u32) -> Result<Option<u64>> {
-        Ok(Some(entry_of(pid).start_ticks))
+    fn birth(&self, _process: &u32, pid: u32) -> Result<Option<u64>> {
+        Ok(Some(entry_of(pid).birth))
     }
 
     fn has_ended(&self, pid: &u32) -> Result<bool> {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use procession_sys::{Deadline, OsCode, OsError, pidfd, poll, process};
 
 use super::stamp::{ProcessId, State};
-use super::table::Table;
+use super::table::{Entry, Table};
 use super::words::Words;
 use crate::Result;
 
@@ -17,8 +17,9 @@ pub(super) trait Oracle {
     /// The process that has the number `pid` now, if any has. A zombie still is one.
     fn open(&self, pid: u32) -> Result<Option<Self::Process>>;
 
-    /// When the process started that has the number `pid` now.
-    fn start_ticks(&self, pid: u32) -> Result<Option<u64>>;
+    /// What tells the process, which had the number `pid` when it was opened, from others that have had it or will; `None` when
+    /// it has ended and nobody knows any more.
+    fn birth(&self, process: &Self::Process, pid: u32) -> Result<Option<u64>>;
 
     /// Whether the process has ended; a zombie has.
     fn has_ended(&self, process: &Self::Process) -> Result<bool>;
@@ -35,13 +36,19 @@ impl Oracle for System {
         unless_gone(pidfd::open(pid))
     }
 
-    fn start_ticks(&self, pid: u32) -> Result<Option<u64>> {
-        Ok(unless_gone(process::identity(pid))?.map(|identity| identity.start_ticks))
+    fn birth(&self, process: &OwnedFd, pid: u32) -> Result<Option<u64>> {
+        unless_gone(pidfd::birth(process, pid))
     }
 
     fn has_ended(&self, process: &OwnedFd) -> Result<bool> {
         Ok(poll::wait_readable(process, Deadline::after(<_>::default()))?)
     }
+}
+
+/// This process, as it writes itself down.
+pub(super) fn this_process() -> Result<Entry> {
+    let pid = process::id();
+    Ok(Entry { pid, birth: pidfd::birth(pidfd::open(pid)?, pid)? })
 }
 
 fn unless_gone<T>(answer: Result<T, OsError>) -> Result<Option<T>> {
@@ -70,27 +77,27 @@ pub(super) fn life<W: Words, O: Oracle>(
     oracle: &O,
     id: ProcessId,
 ) -> Result<Life<O::Process>> {
-    let (pid, start_ticks) = match table.state_of(id) {
+    let (pid, birth) = match table.state_of(id) {
         None | Some(State::Free | State::Dead { .. } | State::Recovered | State::Unknown) => {
             return Ok(Life::Dead);
         }
         Some(State::Joining { .. }) => return Ok(Life::Pending),
         Some(State::Arriving { pid }) => (pid, None),
         Some(State::Live) => match table.entry(id) {
-            Some(entry) => (entry.pid, Some(entry.start_ticks)),
+            Some(entry) => (entry.pid, Some(entry.birth)),
             // It was live a moment ago: only death ends that.
             None => return Ok(Life::Dead),
         },
     };
     let Some(process) = oracle.open(pid)? else { return Ok(Life::Dead) };
-    // The start is read after the process was opened: if it is the right one, then what was opened is the right process,
-    // because the number was its own all the time in between.
-    let is_another = match start_ticks {
-        Some(ticks) => oracle.start_ticks(pid)? != Some(ticks),
+    // Where it is the start of whoever has the number now, it is read after the process was opened: if it is the right one,
+    // then what was opened is the right process, because the number was its own all the time in between.
+    let is_another = match birth {
+        Some(birth) => oracle.birth(&process, pid)? != Some(birth),
         None => false,
     };
     if is_another || oracle.has_ended(&process)? {
         return Ok(Life::Dead);
     }
-    Ok(Life::Alive { process, known: start_ticks.is_some() })
+    Ok(Life::Alive { process, known: birth.is_some() })
 }

@@ -18,7 +18,7 @@ const HEADER: usize = 8;
 /// Data words per slot.
 const DATA: usize = 4;
 const PID: usize = 0;
-const START: usize = 1;
+const BIRTH: usize = 1;
 const PARENT: usize = 2;
 const LEFT: usize = 3;
 /// The header's word for one more than the highest slot that was ever used.
@@ -65,7 +65,8 @@ pub(super) struct Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) pid: u32,
-    pub(super) start_ticks: u64,
+    /// What tells it from others with its number: see `procession_sys::pidfd::birth`.
+    pub(super) birth: u64,
 }
 
 /// What came of [`Table::mark_dead`].
@@ -233,7 +234,7 @@ impl<W: Words> Table<W> {
         // Only now: before it arrived the slot might have been taken away and given to another process.
         // ORDERING: Release: pairs with the Acquire in `entry`.
         self.data(id.slot, PID).store(entry.pid.into(), Release);
-        self.data(id.slot, START).store(entry.start_ticks, Release);
+        self.data(id.slot, BIRTH).store(entry.birth, Release);
         let arriving = self.stamp_of(id, State::Arriving { pid: entry.pid });
         self.change(id.slot, arriving, arriving.with(State::Live))
     }
@@ -255,8 +256,8 @@ impl<W: Words> Table<W> {
     pub(super) fn words_of(&self, id: ProcessId) -> Entry {
         // ORDERING: Acquire: pairs with the Release in `go_live`; see `entry`.
         let pid = self.data(id.slot, PID).load(Acquire);
-        let start_ticks = self.data(id.slot, START).load(Acquire);
-        Entry { pid: u32::try_from(pid).unwrap_or_default(), start_ticks }
+        let birth = self.data(id.slot, BIRTH).load(Acquire);
+        Entry { pid: u32::try_from(pid).unwrap_or_default(), birth }
     }
 
     pub(super) fn parent(&self, slot: u16) -> Option<ProcessId> {
@@ -351,7 +352,7 @@ impl<W: Words> Table<W> {
     }
 
     fn clear_data(&self, id: ProcessId) {
-        for word in [PID, START, PARENT, LEFT] {
+        for word in [PID, BIRTH, PARENT, LEFT] {
             self.data(id.slot, word).store(0, Release);
         }
     }

@@ -128,8 +128,9 @@ fn a_full_family_says_so() {
     static SECOND: WipedWord = WipedWord::new();
     static FAMILY: SetOnce<Family> = SetOnce::new();
     let origin = Origin { namespaces: namespaces().unwrap(), root: [1, 2, 4] };
-    let size = Size { slots: 3, hold_words: 1 };
-    let table = Table::create(SharedWords::create(size.words()).unwrap(), size, origin);
+    let size = Size { slots: 3, ..SIZE };
+    let words = SharedWords::create(ARENA + arena::WORDS).unwrap();
+    let table = Table::create(words, size, origin);
     let family = FAMILY.set(Family { table, me: SECOND.get().unwrap(), last: AtomicU64::new(0) });
     let one = family.reserve().unwrap();
     let lost = family.reserve().unwrap().commit();

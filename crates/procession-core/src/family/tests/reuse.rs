@@ -24,7 +24,7 @@ const SLOTS: u16 = 10;
 /// What has a process number: who, since when, and whether it has ended and waits to be reaped.
 #[derive(Debug, Clone, Copy)]
 struct Owner {
-    start_ticks: u64,
+    birth: u64,
     ended: bool,
 }
 
@@ -43,12 +43,12 @@ impl System {
         let mut pids = self.pids.borrow_mut();
         let at = pids.iter().position(Option::is_none)?;
         self.clock.set(self.clock.get() + 1);
-        let start_ticks = self.clock.get();
-        pids[at] = Some(Owner { start_ticks, ended: false });
+        let birth = self.clock.get();
+        pids[at] = Some(Owner { birth, ended: false });
         if std::mem::replace(&mut self.used.borrow_mut()[at], true) {
             self.reuses.set(self.reuses.get() + 1);
         }
-        Some(Entry { pid: u32::try_from(at + 1).unwrap(), start_ticks })
+        Some(Entry { pid: u32::try_from(at + 1).unwrap(), birth })
     }
 
     fn owner(&self, pid: u32) -> Option<Owner> {
@@ -69,16 +69,17 @@ impl Oracle for System {
     type Process = Entry;
 
     fn open(&self, pid: u32) -> Result<Option<Entry>> {
-        Ok(self.owner(pid).map(|owner| Entry { pid, start_ticks: owner.start_ticks }))
+        Ok(self.owner(pid).map(|owner| Entry { pid, birth: owner.birth }))
     }
 
-    fn start_ticks(&self, pid: u32) -> Result<Option<u64>> {
-        Ok(self.owner(pid).map(|owner| owner.start_ticks))
+    fn birth(&self, _process: &Entry, pid: u32) -> Result<Option<u64>> {
+        // As on a system that only tells when whoever has the number started.
+        Ok(self.owner(pid).map(|owner| owner.birth))
     }
 
     fn has_ended(&self, process: &Entry) -> Result<bool> {
         let owner = self.owner(process.pid);
-        let is_it = owner.filter(|owner| owner.start_ticks == process.start_ticks);
+        let is_it = owner.filter(|owner| owner.birth == process.birth);
         Ok(is_it.is_none_or(|owner| owner.ended))
     }
 }
@@ -363,7 +364,7 @@ impl World {
                 // It died before it said when it started, and another process has its number.
                 (true, Phase::Arriving, Life::Alive { known: false, .. }) => {
                     let now = self.system.owner(process.entry.pid).unwrap();
-                    prop_assert_ne!(now.start_ticks, process.entry.start_ticks);
+                    prop_assert_ne!(now.birth, process.entry.birth);
                 }
                 (_, _, said) => prop_assert!(false, "{process:?} is said to be {said:?}"),
             }

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use rustix::fs::{fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
@@ -45,6 +46,31 @@ pub fn open(pid: u32) -> Result<OwnedFd> {
     };
     above_streams(call("open", subject, || pidfd_open(raw, PidfdFlags::empty()))?)
 }
+
+/// A number that tells the process behind `process` from all others that have, had or will have its number `pid`, until the
+/// machine is started anew.
+///
+/// Linux numbers all processes for its own use (the inode of a pidfd) from 6.9 on. Before, it is the tick in which the process
+/// started, of 10 ms as a rule: it tells apart who did not get the number in the tick in which another had begun and ended.
+///
+/// # Errors
+///
+/// [`NO_PROCESS`](OsCode::NO_PROCESS) on an older system, when the process has ended and was reaped.
+///
+/// # Source
+///
+/// `fstat(2)`, `fstatfs(2)`, `PID_FS_MAGIC` in `include/uapi/linux/magic.h`; `proc_pid_stat(5)`.
+pub fn birth(process: impl AsFd, pid: u32) -> Result<u64> {
+    let process = process.as_fd();
+    let kind = call("look at", || name(process), || fstatfs(process))?;
+    if u64::try_from(kind.f_type) == Ok(PID_FS_MAGIC) {
+        return Ok(call("look at", || name(process), || fstat(process))?.st_ino);
+    }
+    super::process::identity(pid).map(|identity| identity.start_ticks)
+}
+
+/// "PIDF".
+const PID_FS_MAGIC: u64 = 0x5049_4446;
 
 /// Sends `signal` to the process, or only looks when it is zero; tells whether there still was one.
 ///
