@@ -1,4 +1,13 @@
 //! What the benchmark programs share. `cargo xtask bench` builds and runs them; each prints one
 //! figure a line, as `docs/benchmarks.md` describes.
+//!
+//! [`measure`] is family `start`. [`sync`] is family `sync`, over a [`board`] that the processes of
+//! a measurement share and a [`crew`] of threads or [`forks`]; [`futex`] holds that family's limits.
 
+pub mod board;
+pub mod clock;
+pub mod crew;
+pub mod forks;
+pub mod futex;
 pub mod measure;
+pub mod sync;

@@ -60,12 +60,13 @@ fn print_line(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-fn number_from_env(name: &str) -> Option<usize> {
+/// What `name` says in the environment, if it is a number.
+pub fn number_from_env(name: &str) -> Option<usize> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// The value below which `percent` of the samples lie, in microseconds.
-fn quantile_us(samples: &mut [Duration], percent: usize) -> f64 {
+pub fn quantile_us(samples: &mut [Duration], percent: usize) -> f64 {
     samples.sort_unstable();
     let last = samples.len().saturating_sub(1);
     let at = (last * percent + 50) / 100;

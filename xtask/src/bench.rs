@@ -1,8 +1,9 @@
 //! `cargo xtask bench <family>`: ours, the limits and the peers, side by side in the same run.
 //!
-//! [`family`] says what a family is; [`start`] and [`wordcount`] are families. [`build`] makes the
-//! programs, [`cage`] runs one of them, [`rounds`] runs all of them in turn while [`machine`] keeps
-//! an eye on other work, and [`table`] prints. `docs/benchmarks.md` explains method and figures.
+//! [`family`] says what a family is; [`start`], [`sync`] and [`wordcount`] are families. [`build`]
+//! makes the programs, [`cage`] runs one of them, [`rounds`] runs all of them in turn while
+//! [`machine`] keeps an eye on other work, and [`table`] prints. `docs/benchmarks.md` explains
+//! method and figures.
 
 mod build;
 mod cage;
@@ -11,6 +12,7 @@ mod family;
 mod machine;
 mod rounds;
 mod start;
+mod sync;
 mod table;
 mod wordcount;
 
@@ -23,7 +25,7 @@ use lexopt::prelude::*;
 use crate::report::{complain, say};
 use build::Workshop;
 use cage::Cage;
-use family::{Contender, Family, Kind};
+use family::{Contender, Family, Kind, Source};
 use rounds::Row;
 
 const HELP: &str = "\
@@ -31,6 +33,7 @@ cargo xtask bench <family> [options]
 
 families
   start             how long a process takes to start, to say something, and to be reaped
+  sync              locks, semaphores, events, conditions and barriers between processes
   wordcount         a whole program: counting words with two workers
 
 options
@@ -66,6 +69,7 @@ pub(crate) fn run(args: Vec<OsString>) -> Result<(), String> {
     let mut workshop = Workshop::open()?;
     let family = match options.family.as_str() {
         "start" => start::family(),
+        "sync" => sync::family(options.cpus.as_deref()),
         "wordcount" => wordcount::family(&workshop, options.quick)?,
         "" => return Err(format!("which family?\n\n{HELP}")),
         other => return Err(format!("there is no family `{other}`\n\n{HELP}")),
@@ -175,11 +179,19 @@ fn print_lines(family: &Family, workshop: &mut Workshop, cage: &Cage) -> Result<
     Ok(())
 }
 
-/// Ours and the limits must have taken part and gone well; a peer that failed is only told.
+/// Ours and the limits must have taken part and gone well, but for those that this setting leaves
+/// out; a peer that failed is only told.
 fn verdict(family: &Family, rows: &[Row], skipped: &Skipped) -> Result<(), String> {
     let is_peer =
         |name: &str| family.contenders.iter().any(|one| one.name == name && one.kind == Kind::Peer);
-    if let Some((name, reason)) = skipped.iter().find(|(name, _)| !is_peer(name)) {
+    let is_left_out = |name: &str| {
+        family
+            .contenders
+            .iter()
+            .any(|one| one.name == name && matches!(one.source, Source::Nowhere(_)))
+    };
+    let mut missing = skipped.iter().filter(|(name, _)| !is_peer(name) && !is_left_out(name));
+    if let Some((name, reason)) = missing.next() {
         return Err(format!("{name} did not take part: {reason}"));
     }
     let mut problems = rows.iter().filter(|row| !is_peer(row.name)).flat_map(|row| &row.problems);

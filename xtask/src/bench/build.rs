@@ -57,6 +57,7 @@ impl Workshop {
         match source {
             Source::Bin(name) => Ok(vec![self.build_bin(name)?.into()]),
             Source::PeerBin(name) => Ok(vec![self.build_peer(name)?.into()]),
+            Source::Nowhere(reason) => Err(reason.to_owned()),
             Source::Example(name) => Ok(vec![self.build_example(name)?.into()]),
             Source::Python(script) => {
                 let script = metadata::root().join("benches/peers/py").join(script);

@@ -94,6 +94,8 @@ pub(crate) enum Source {
     Example(&'static str),
     /// A script of the peers, for CPython 3.13.
     Python(&'static str),
+    /// None: for this reason it cannot be measured in this setting.
+    Nowhere(&'static str),
 }
 
 /// One row of the table.
