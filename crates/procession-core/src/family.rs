@@ -153,6 +153,12 @@ impl Family {
         }
     }
 
+    /// The word that [names](ProcessId::from_bits) this process once it has joined, and is zero in a fork.
+    #[inline]
+    pub fn me_word(&self) -> &'static AtomicU64 {
+        self.me
+    }
+
     /// This process, if it has joined; one load.
     #[inline]
     pub fn peek_me(&self) -> Option<ProcessId> {

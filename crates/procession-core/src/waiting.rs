@@ -75,18 +75,18 @@ pub fn policy() -> Policy {
     }
 }
 
-/// Whether others can run while this process spins. Looked up once.
-fn has_processors() -> bool {
+/// How many processors this process may use. Looked up once.
+fn processors() -> usize {
     static KNOWN: WipedWord = WipedWord::new();
-    let Ok(known) = KNOWN.get() else { return false };
+    let Ok(known) = KNOWN.get() else { return 1 };
     // ORDERING: Relaxed: the number stands for itself.
-    match known.load(Relaxed) {
-        0 => {
-            let usable = surroundings::affinity().map_or(1, |processors| processors.len());
-            known.store(u64::try_from(usable.clamp(1, 2)).unwrap_or(1), Relaxed);
-            usable > 1
+    match usize::try_from(known.load(Relaxed)) {
+        Ok(0) | Err(_) => {
+            let usable = surroundings::affinity().map_or(1, |processors| processors.len()).max(1);
+            known.store(usable as u64, Relaxed);
+            usable
         }
-        number => number > 1,
+        Ok(number) => number,
     }
 }
 
@@ -94,6 +94,8 @@ fn has_processors() -> bool {
 #[derive(Debug)]
 pub struct Spin {
     share: u32,
+    /// Who waits for each other.
+    parties: usize,
     /// How many pauses are left; nothing before the first.
     left: Option<u32>,
     pause: u32,
@@ -103,7 +105,14 @@ impl Spin {
     /// Spinning as the policy has it; `share` divides the bound, for what is waited for more shortly.
     #[inline]
     pub fn new(share: u32) -> Self {
-        Self { share, left: None, pause: 1 }
+        Self { share, parties: 2, left: None, pause: 1 }
+    }
+
+    /// For a wait in which so many parties wait for each other: they do not spin unless all can run at once.
+    #[inline]
+    #[must_use]
+    pub fn among(self, parties: usize) -> Self {
+        Self { parties, ..self }
     }
 
     /// Pauses, longer each time; `false` when enough was spun.
@@ -111,7 +120,7 @@ impl Spin {
     pub fn turn(&mut self) -> bool {
         let left = match self.left {
             Some(left) => left,
-            None => *self.left.insert(bound(self.share)),
+            None => *self.left.insert(bound(self.share, self.parties)),
         };
         if left == 0 {
             return false;
@@ -129,9 +138,9 @@ impl Spin {
 }
 
 /// How many pauses a waiter may spend.
-fn bound(share: u32) -> u32 {
+fn bound(share: u32, parties: usize) -> u32 {
     match policy() {
-        Policy::Adaptive if has_processors() => PAUSES / share,
+        Policy::Adaptive if processors() >= parties.max(2) => PAUSES / share,
         Policy::Adaptive | Policy::Sleep => 0,
         Policy::Spin => u32::MAX,
     }

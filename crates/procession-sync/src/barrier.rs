@@ -127,7 +127,8 @@ impl Barrier {
     ) -> Result<usize, BarrierError> {
         let me = self.object.check()?;
         let raw = self.raw();
-        let mut waiter = Patient::new(Spin::new(1), Wait::new(&self.object, deadline));
+        let spin = Spin::new(1).among(self.parties.into());
+        let mut waiter = Patient::new(spin, Wait::new(&self.object, deadline));
         let last = usize::from(self.parties.saturating_sub(1));
         match (raw.arrive(me.slot, action.is_some(), &mut waiter)?, action) {
             (Arrival::Waits { index, epoch }, _) => {

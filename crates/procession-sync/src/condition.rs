@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use procession_core::arena::{Kind, OWN_WORDS, Object, Remains};
+use procession_core::family::{Family, MAX_OBJECTS};
 use procession_core::waiting::{Spin, Wait};
 use procession_core::{Deadline, Error, ErrorKind, Result};
 use procession_sys::before_main;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::raw::condition::RawCondition;
 use crate::raw::lock::Taken;
-use crate::word::{Patient, Word};
+use crate::word::Patient;
 use crate::{Lock, LockError, LockGuard, RLock, RLockGuard, WaitError};
 
 /// Of the object's words: the next ticket, the reach; from the ninth on the slots. In the extension all but the first.
@@ -248,13 +249,8 @@ impl<L: AnyLock> Condition<L> {
             && let Some(slot) = raw.notify_one()
         {
             notified += 1;
-            guard.notified().add(match notified {
-                1 => Notified::One(slot),
-                _ => continue,
-            });
-        }
-        if notified > 1 {
-            guard.notified().replace(self.many());
+            let whom = if notified == 1 { self.notified(slot) } else { self.notified(MANY) };
+            guard.notified().add(whom, self.object.family());
         }
         Ok(notified)
     }
@@ -269,7 +265,7 @@ impl<L: AnyLock> Condition<L> {
         self.object.check()?;
         let notified = self.raw().notify_all();
         if notified > 0 {
-            guard.notified().add(self.many());
+            guard.notified().add(self.notified(MANY), self.object.family());
         }
         Ok(notified)
     }
@@ -287,8 +283,8 @@ impl<L: AnyLock> Condition<L> {
         raw(self.object.words(), self.object.peek_extension())
     }
 
-    fn many(&self) -> Notified {
-        Notified::Many { words: self.object.words(), more: self.object.peek_extension() }
+    fn notified(&self, slot: usize) -> Notified {
+        Notified::new(self.object.number(), slot)
     }
 }
 
@@ -324,47 +320,53 @@ fn register() {
     Kind::CONDITION.register(recover, wake, |_, _| false);
 }
 
-/// Whom to wake once the lock is unlocked: a sleeper that woke before could not go on.
-#[derive(Debug, Default)]
+/// Whom to wake once the lock is unlocked: a sleeper that woke before could not go on. Part of a guard, and so small: bits 14 to 31
+/// are the number of a condition's object, 0 to 13 a slot's and one, or all of them for any that were notified. Zero is nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(unnameable_types, reason = "in the signatures of a sealed trait")]
-pub enum Notified {
-    #[default]
-    Nobody,
-    /// The waiter in this slot.
-    One(&'static AtomicU64),
-    /// Those in the slots of this condition.
-    Many { words: &'static [AtomicU64], more: &'static [AtomicU64] },
-}
+pub struct Notified(u32);
+
+const SLOT_BITS: u32 = 14;
+const MANY: usize = (1 << SLOT_BITS) - 2;
+const _: () = assert!(SLOTS + 8192 < MANY, "every slot has a number");
+const _: () = assert!(MAX_OBJECTS <= 1 << (32 - SLOT_BITS), "so has every object");
 
 impl Notified {
+    pub(crate) const NOBODY: Self = Self(0);
+
+    fn new(object: u32, slot: usize) -> Self {
+        let slot = u32::try_from(slot.min(MANY)).unwrap_or_default() + 1;
+        Self(object << SLOT_BITS | slot)
+    }
+
     /// Wakes them, if there are any.
     #[inline]
-    pub(crate) fn wake(&mut self) {
-        if !matches!(self, Self::Nobody) {
-            std::mem::take(self).wake_now();
+    pub(crate) fn wake(self, family: &'static Family) {
+        if self != Self::NOBODY {
+            self.wake_now(family);
         }
     }
 
     #[cold]
-    fn wake_now(self) {
-        match self {
-            Self::Nobody => {}
-            Self::One(slot) => {
-                slot.wake(1);
-            }
-            Self::Many { words, more } => raw(words, more).wake_notified(),
+    fn wake_now(self, family: &'static Family) {
+        // If it is gone, or even another by now, nobody or somebody wakes for nothing.
+        let Some((words, more)) = family.peek_object(self.0 >> SLOT_BITS, Kind::CONDITION) else {
+            return;
+        };
+        match (self.0 & ((1 << SLOT_BITS) - 1)) as usize - 1 {
+            MANY => raw(words, more).wake_notified(),
+            slot => raw(words, more).wake_one(slot),
         }
     }
 
-    /// Beside those that are there, who just wake earlier.
-    fn add(&mut self, next: Self) {
-        self.wake();
-        *self = next;
-    }
-
-    /// Instead of those that are there, who are among the next.
-    fn replace(&mut self, next: Self) {
-        *self = next;
+    /// Beside those that are there: those of another condition just wake earlier.
+    fn add(&mut self, next: Self, family: &'static Family) {
+        if self.0 >> SLOT_BITS == next.0 >> SLOT_BITS && *self != Self::NOBODY {
+            *self = Self::new(next.0 >> SLOT_BITS, MANY);
+        } else {
+            self.wake(family);
+            *self = next;
+        }
     }
 }
 

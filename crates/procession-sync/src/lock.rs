@@ -68,16 +68,24 @@ pub(crate) const SHARE: u32 = 20;
 #[derive(Clone)]
 pub struct Lock {
     object: Object,
+    /// Those of the object.
+    words: &'static [AtomicU64; 8],
+    /// That of the family.
+    me: &'static AtomicU64,
 }
 
 /// As long as this lives, the lock is locked.
 #[must_use = "the lock is unlocked when this is dropped"]
 pub struct LockGuard<'a> {
     lock: &'a Lock,
-    me: Stamp,
-    is_after_death: bool,
+    /// The owner; with [`AFTER_DEATH`] beside it.
+    me: u32,
     pub(crate) notified: Notified,
 }
+
+/// No bit of a stamp. A guard fits into two registers.
+const AFTER_DEATH: u32 = 1 << 31;
+const _: () = assert!(size_of::<LockGuard<'_>>() == 16, "small enough to stay in registers");
 
 type Locked<'a> = Result<LockGuard<'a>, LockError<LockGuard<'a>>>;
 
@@ -88,8 +96,13 @@ impl Lock {
     ///
     /// As [`Object::new`].
     pub fn new() -> Result<Self> {
-        let object = Object::new(Kind::LOCK, 2, init)?;
-        Ok(Self { object })
+        Object::new(Kind::LOCK, 2, init).map(Self::of)
+    }
+
+    fn of(object: Object) -> Self {
+        let words = first_words(&object);
+        let me = object.family().me_word();
+        Self { object, words, me }
     }
 
     /// Locks it, waiting for as long as somebody else has it.
@@ -100,10 +113,7 @@ impl Lock {
     #[inline]
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Locked<'_> {
-        match self.lock_free() {
-            Some(guard) => Ok(guard),
-            None => self.lock_slowly(Deadline::NEVER),
-        }
+        self.lock_or(|| self.take_slowly(Deadline::NEVER))
     }
 
     /// Locks it if nobody has it.
@@ -113,12 +123,7 @@ impl Lock {
     /// As [`lock`](Self::lock); [`LockError::TimedOut`] when somebody has it.
     #[inline]
     pub fn try_lock(&self) -> Locked<'_> {
-        if let Some(guard) = self.lock_free() {
-            return Ok(guard);
-        }
-        let me = self.stamp()?;
-        let taken = self.raw().try_take(me);
-        self.guard(me, taken)
+        self.lock_or(|| self.try_take_slowly())
     }
 
     /// Locks it, waiting for at most `timeout`, on the monotonic clock.
@@ -126,8 +131,9 @@ impl Lock {
     /// # Errors
     ///
     /// As [`lock`](Self::lock); [`LockError::TimedOut`] when somebody else had it for that long.
+    #[inline]
     pub fn lock_timeout(&self, timeout: Duration) -> Locked<'_> {
-        self.lock_deadline(Deadline::after(timeout))
+        self.lock_or(|| self.take_slowly(Deadline::after(timeout)))
     }
 
     /// Locks it, waiting until `deadline` at most.
@@ -135,30 +141,23 @@ impl Lock {
     /// # Errors
     ///
     /// As [`lock_timeout`](Self::lock_timeout).
-    pub fn lock_deadline(&self, deadline: Deadline) -> Locked<'_> {
-        match self.lock_free() {
-            Some(guard) => Ok(guard),
-            None => self.lock_slowly(deadline),
-        }
-    }
-
     #[inline]
-    fn lock_free(&self) -> Option<LockGuard<'_>> {
-        let me = self.object.family().peek_me()?;
-        let me = Stamp::new(me, thread().unwrap_or(0));
-        let is_taken = self.raw().take_free(me);
-        is_taken.then(|| LockGuard::new(self, me, false))
+    pub fn lock_deadline(&self, deadline: Deadline) -> Locked<'_> {
+        self.lock_or(|| self.take_slowly(deadline))
     }
 
-    #[cold]
-    fn lock_slowly(&self, deadline: Deadline) -> Locked<'_> {
-        let me = self.stamp()?;
-        let wait = Wait::new(&self.object, deadline);
-        let taken = self.raw().take(me, &mut Patient::new(Spin::new(SHARE), wait));
-        self.guard(me, taken)
-    }
-
-    fn guard(&self, me: Stamp, taken: Result<Taken, Refused>) -> Locked<'_> {
+    /// What is inlined is small, and what it gets from the rest comes in registers: a guard that was put together in memory
+    /// costs as much as the lock.
+    #[inline]
+    fn lock_or(&self, slowly: impl FnOnce() -> Result<Taken, Refused>) -> Locked<'_> {
+        if let Some(me) = self.peek_stamp()
+            && self.raw().take_free(me)
+        {
+            return Ok(LockGuard::new(self, me, false));
+        }
+        let taken = slowly();
+        // Whoever has taken it has joined.
+        let me = self.peek_stamp().unwrap_or(Stamp::NOBODY);
         match taken {
             Ok(Taken::Clean) => Ok(LockGuard::new(self, me, false)),
             Ok(Taken::AfterDeath) => Err(LockError::OwnerDied(LockGuard::new(self, me, true))),
@@ -168,13 +167,32 @@ impl Lock {
         }
     }
 
+    #[inline]
+    fn peek_stamp(&self) -> Option<Stamp> {
+        let me = ProcessId::from_bits(self.me.load(Relaxed))?;
+        Some(Stamp::new(me, thread().unwrap_or(0)))
+    }
+
+    #[cold]
+    fn take_slowly(&self, deadline: Deadline) -> Result<Taken, Refused> {
+        let me = self.stamp().map_err(Refused::Failed)?;
+        let wait = Wait::new(&self.object, deadline);
+        self.raw().take(me, &mut Patient::new(Spin::new(SHARE), wait))
+    }
+
+    #[cold]
+    fn try_take_slowly(&self) -> Result<Taken, Refused> {
+        let me = self.stamp().map_err(Refused::Failed)?;
+        self.raw().try_take(me)
+    }
+
     fn stamp(&self) -> Result<Stamp> {
         Ok(Stamp::new(self.object.family().me()?, thread().unwrap_or(0)))
     }
 
     #[inline]
     fn raw(&self) -> RawLock<'static, AtomicU64> {
-        raw(self.object.words(), self.object.generation())
+        raw(self.words, self.object.generation())
     }
 
     /// Unlocks it, whoever locked it: for a lock that one process takes and another gives back. Its guard was
@@ -207,7 +225,7 @@ impl Lock {
 
     /// Whether it is the same lock.
     pub fn is_same(&self, other: &Self) -> bool {
-        std::ptr::eq(self.object.words(), other.object.words())
+        std::ptr::eq(self.words, other.words)
     }
 
     pub(crate) fn is_of(&self, guard: &LockGuard<'_>) -> bool {
@@ -216,8 +234,13 @@ impl Lock {
 }
 
 #[inline]
-pub(crate) fn raw(words: &'static [AtomicU64], generation: u32) -> RawLock<'static, AtomicU64> {
+pub(crate) fn raw(words: &'static [AtomicU64; 8], generation: u32) -> RawLock<'static, AtomicU64> {
     RawLock { word: &words[WORD], armed: &words[ARMED], generation }
+}
+
+/// The words of an object's first place: as many as there are, so that nobody counts again.
+pub(crate) fn first_words(object: &Object) -> &'static [AtomicU64; 8] {
+    object.words().first_chunk().expect("an object has a place at least")
 }
 
 pub(crate) fn init(words: &'static [AtomicU64], generation: u32) {
@@ -227,7 +250,9 @@ pub(crate) fn init(words: &'static [AtomicU64], generation: u32) {
 
 /// How the crate's locks are recovered.
 pub(crate) fn recover(remains: &Remains) {
-    raw(remains.words, remains.generation).recover(remains.dead.slot);
+    if let Some(words) = remains.words.first_chunk() {
+        raw(words, remains.generation).recover(remains.dead.slot);
+    }
 }
 
 /// A dead waiter may have taken a wake-up with it.
@@ -249,52 +274,62 @@ fn register() {
 impl<'a> LockGuard<'a> {
     #[inline]
     fn new(lock: &'a Lock, me: Stamp, is_after_death: bool) -> Self {
-        Self { lock, me, is_after_death, notified: Notified::Nobody }
+        let me = me.bits() | if is_after_death { AFTER_DEATH } else { 0 };
+        Self { lock, me, notified: Notified::NOBODY }
+    }
+
+    #[inline]
+    fn stamp(&self) -> Stamp {
+        Stamp::from_bits(self.me)
     }
 
     /// Whether the owner before died over the lock, and nobody has said since that all is in order.
+    #[inline]
     pub fn is_after_death(&self) -> bool {
-        self.is_after_death
+        self.me & AFTER_DEATH != 0
     }
 
     /// Says that what the lock protects is in order again: the next taker is told of no death.
     pub fn repair(&mut self) {
-        self.is_after_death = false;
+        self.me &= !AFTER_DEATH;
     }
 
     /// Leaves the lock locked. Somebody [releases](Lock::release) it, or this process ends over it.
     pub fn keep(self) {
-        let mut kept = ManuallyDrop::new(self);
-        kept.notified.wake();
+        let kept = ManuallyDrop::new(self);
+        kept.notified.wake(kept.lock.object.family());
     }
 
     /// Unlocks, and tells whether there is something to lock again: not in a fork, nor after a release.
     pub(crate) fn unlock(&mut self) -> bool {
         let is_unlocked = self.unlock_now();
-        self.notified.wake();
+        std::mem::replace(&mut self.notified, Notified::NOBODY).wake(self.lock.object.family());
         is_unlocked
     }
 
     #[inline]
     fn unlock_now(&self) -> bool {
         // A copy that a fork has is not the guard.
-        if !self.me.slot().is_some_and(|slot| self.lock.object.family().is_me(slot)) {
-            return false;
-        }
-        let raw = self.lock.raw();
-        if !self.is_after_death && raw.unlock_quiet(self.me) {
-            return true;
-        }
-        raw.unlock(self.me, if self.is_after_death { Stamp::DEAD } else { Stamp::NOBODY })
+        let is_ours = self.stamp().slot().is_some_and(|slot| self.lock.object.family().is_me(slot));
+        let is_simple = !self.is_after_death();
+        is_ours && (is_simple && self.lock.raw().unlock_quiet(self.stamp()) || self.unlock_slowly())
+    }
+
+    #[cold]
+    fn unlock_slowly(&self) -> bool {
+        let after = if self.is_after_death() { Stamp::DEAD } else { Stamp::NOBODY };
+        self.lock.raw().unlock(self.stamp(), after)
     }
 
     /// Locks again, for who has unlocked. Tells whether the owner in between died.
     pub(crate) fn lock_again(&mut self) -> Result<Taken> {
         let wait = Wait::new(&self.lock.object, Deadline::NEVER);
         let mut waiter = Patient::new(Spin::new(SHARE), wait);
-        match self.lock.raw().take(self.me, &mut waiter) {
+        match self.lock.raw().take(self.stamp(), &mut waiter) {
             Ok(taken) => {
-                self.is_after_death |= taken == Taken::AfterDeath;
+                if taken == Taken::AfterDeath {
+                    self.me |= AFTER_DEATH;
+                }
                 Ok(taken)
             }
             Err(Refused::Failed(error)) => Err(error),
@@ -307,7 +342,7 @@ impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         self.unlock_now();
-        self.notified.wake();
+        self.notified.wake(self.lock.object.family());
     }
 }
 
@@ -323,7 +358,7 @@ impl fmt::Debug for Lock {
 impl fmt::Debug for LockGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockGuard")
-            .field("is_after_death", &self.is_after_death)
+            .field("is_after_death", &self.is_after_death())
             .finish_non_exhaustive()
     }
 }
@@ -336,6 +371,6 @@ impl Serialize for Lock {
 
 impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { object: Object::deserialize(Kind::LOCK, deserializer)? })
+        Object::deserialize(Kind::LOCK, deserializer).map(Self::of)
     }
 }

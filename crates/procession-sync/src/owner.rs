@@ -130,6 +130,7 @@ fn take_number() -> Option<u16> {
 }
 
 /// Counts the recursive locks that this thread has.
+#[inline]
 pub(crate) fn count_held(change: i32) {
     HELD.set(HELD.get().saturating_add_signed(change));
 }

@@ -6,6 +6,7 @@ use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use procession_core::arena::{Kind, Object};
+use procession_core::family::ProcessId;
 use procession_core::waiting::{Spin, Wait};
 use procession_core::{Deadline, Error, ErrorKind, Result};
 use procession_sys::before_main;
@@ -60,6 +61,10 @@ const AFTER_DEATH: u64 = 1 << 32;
 #[derive(Clone)]
 pub struct RLock {
     object: Object,
+    /// Those of the object.
+    words: &'static [AtomicU64; 8],
+    /// That of the family.
+    me: &'static AtomicU64,
 }
 
 /// As long as this lives, the lock is locked by this thread.
@@ -81,7 +86,13 @@ impl RLock {
     ///
     /// As [`Object::new`].
     pub fn new() -> Result<Self> {
-        Ok(Self { object: Object::new(Kind::RLOCK, 3, lock::init)? })
+        Object::new(Kind::RLOCK, 3, lock::init).map(Self::of)
+    }
+
+    fn of(object: Object) -> Self {
+        let words = lock::first_words(&object);
+        let me = object.family().me_word();
+        Self { object, words, me }
     }
 
     /// Locks it, waiting for as long as another thread has it.
@@ -93,7 +104,7 @@ impl RLock {
     #[inline]
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Locked<'_> {
-        self.lock_deadline(Deadline::NEVER)
+        self.lock_or(|| self.take_slowly(Deadline::NEVER))
     }
 
     /// Locks it if no other thread has it.
@@ -103,14 +114,7 @@ impl RLock {
     /// As [`lock`](Self::lock); [`LockError::TimedOut`] when another thread has it.
     #[inline]
     pub fn try_lock(&self) -> Locked<'_> {
-        match self.lock_at_once() {
-            Some(guard) => Ok(guard),
-            None => {
-                let me = self.stamp()?;
-                let taken = self.raw().try_take(me);
-                self.guard(me, taken)
-            }
-        }
+        self.lock_or(|| self.try_take_slowly())
     }
 
     /// Locks it, waiting for at most `timeout`, on the monotonic clock.
@@ -118,8 +122,9 @@ impl RLock {
     /// # Errors
     ///
     /// As [`lock`](Self::lock); [`LockError::TimedOut`] when another thread had it for that long.
+    #[inline]
     pub fn lock_timeout(&self, timeout: Duration) -> Locked<'_> {
-        self.lock_deadline(Deadline::after(timeout))
+        self.lock_or(|| self.take_slowly(Deadline::after(timeout)))
     }
 
     /// Locks it, waiting until `deadline` at most.
@@ -129,54 +134,71 @@ impl RLock {
     /// As [`lock_timeout`](Self::lock_timeout).
     #[inline]
     pub fn lock_deadline(&self, deadline: Deadline) -> Locked<'_> {
-        match self.lock_at_once() {
-            Some(guard) => Ok(guard),
-            None => self.lock_slowly(deadline),
-        }
+        self.lock_or(|| self.take_slowly(deadline))
     }
 
-    /// Takes it if it is free, or this thread's.
+    /// As with a `Lock`: what is inlined is small, and gets the rest in registers.
     #[inline]
-    fn lock_at_once(&self) -> Option<RLockGuard<'_>> {
-        let me = Stamp::new(self.object.family().peek_me()?, thread()?);
-        let raw = self.raw();
-        if raw.take_free(me) {
-            self.set_depth(1);
-            count_held(1);
-        } else if raw.owner() == me {
-            let depth = self.depth_word();
-            if depth & (AFTER_DEATH - 1) == u64::from(u32::MAX) {
-                return None;
-            }
-            self.set_depth(depth + 1);
-        } else {
-            return None;
+    fn lock_or(&self, slowly: impl FnOnce() -> Result<Taken, Refused>) -> Locked<'_> {
+        if let Some(me) = self.peek_stamp()
+            && self.raw().take_free(me)
+        {
+            self.begin(Taken::Clean, 1);
+            return Ok(RLockGuard::new(self, me));
         }
-        Some(RLockGuard::new(self, me))
-    }
-
-    #[cold]
-    fn lock_slowly(&self, deadline: Deadline) -> Locked<'_> {
-        let me = self.stamp()?;
-        let wait = Wait::new(&self.object, deadline);
-        let taken = self.raw().take(me, &mut Patient::new(Spin::new(SHARE), wait));
-        self.guard(me, taken)
-    }
-
-    fn guard(&self, me: Stamp, taken: Result<Taken, Refused>) -> Locked<'_> {
+        let taken = slowly();
+        // Whoever has taken it has joined.
+        let me = self.peek_stamp().unwrap_or(Stamp::NOBODY);
         match taken {
-            Ok(taken) => {
-                self.begin(taken, 1);
-                let guard = RLockGuard::new(self, me);
-                if taken == Taken::Clean { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
-            }
+            Ok(Taken::Clean) => Ok(RLockGuard::new(self, me)),
+            Ok(Taken::AfterDeath) => Err(LockError::OwnerDied(RLockGuard::new(self, me))),
             Err(Refused::TimedOut) => Err(LockError::TimedOut),
             Err(Refused::Gone) => Err(LockError::Failed(self.object.gone())),
             Err(Refused::Failed(error)) => Err(LockError::Failed(error)),
         }
     }
 
+    #[inline]
+    fn peek_stamp(&self) -> Option<Stamp> {
+        Some(Stamp::new(ProcessId::from_bits(self.me.load(Relaxed))?, thread()?))
+    }
+
+    #[cold]
+    fn take_slowly(&self, deadline: Deadline) -> Result<Taken, Refused> {
+        let me = self.stamp().map_err(Refused::Failed)?;
+        if self.lock_deeper(me) {
+            return Ok(Taken::Clean);
+        }
+        let wait = Wait::new(&self.object, deadline);
+        let taken = self.raw().take(me, &mut Patient::new(Spin::new(SHARE), wait))?;
+        self.begin(taken, 1);
+        Ok(taken)
+    }
+
+    #[cold]
+    fn try_take_slowly(&self) -> Result<Taken, Refused> {
+        let me = self.stamp().map_err(Refused::Failed)?;
+        if self.lock_deeper(me) {
+            return Ok(Taken::Clean);
+        }
+        let taken = self.raw().try_take(me)?;
+        self.begin(taken, 1);
+        Ok(taken)
+    }
+
+    /// Locks it again if it is this thread's.
+    fn lock_deeper(&self, me: Stamp) -> bool {
+        let depth = self.depth_word();
+        let has_room = depth & (AFTER_DEATH - 1) < u64::from(u32::MAX);
+        let is_deeper = has_room && self.raw().owner() == me;
+        if is_deeper {
+            self.set_depth(depth + 1);
+        }
+        is_deeper
+    }
+
     /// For the owner that has just taken it.
+    #[inline]
     fn begin(&self, taken: Taken, depth: u32) {
         let death = if taken == Taken::AfterDeath { AFTER_DEATH } else { 0 };
         self.set_depth(death | u64::from(depth));
@@ -190,18 +212,18 @@ impl RLock {
 
     #[inline]
     fn raw(&self) -> RawLock<'static, AtomicU64> {
-        lock::raw(self.object.words(), self.object.generation())
+        lock::raw(self.words, self.object.generation())
     }
 
     /// ORDERING: Relaxed: the owner reads what it wrote; others look for display.
     #[inline]
     fn depth_word(&self) -> u64 {
-        self.object.words()[DEPTH].load(Relaxed)
+        self.words[DEPTH].load(Relaxed)
     }
 
     #[inline]
     fn set_depth(&self, depth: u64) {
-        self.object.words()[DEPTH].store(depth, Relaxed);
+        self.words[DEPTH].store(depth, Relaxed);
     }
 
     /// Undoes one [`lock`](Self::lock) whose guard was [kept](RLockGuard::keep).
@@ -267,7 +289,7 @@ impl RLock {
 
     /// Whether it is the same lock.
     pub fn is_same(&self, other: &Self) -> bool {
-        std::ptr::eq(self.object.words(), other.object.words())
+        std::ptr::eq(self.words, other.words)
     }
 
     pub(crate) fn is_of(&self, guard: &RLockGuard<'_>) -> bool {
@@ -284,7 +306,7 @@ fn register() {
 impl<'a> RLockGuard<'a> {
     #[inline]
     fn new(lock: &'a RLock, me: Stamp) -> Self {
-        Self { lock, me, notified: Notified::Nobody, _stays: PhantomData }
+        Self { lock, me, notified: Notified::NOBODY, _stays: PhantomData }
     }
 
     /// Whether the owner before died over the lock, and nobody has said since that all is in order.
@@ -299,15 +321,15 @@ impl<'a> RLockGuard<'a> {
 
     /// Leaves it locked. This thread [releases](RLock::release) it, or the process ends over it.
     pub fn keep(self) {
-        let mut kept = ManuallyDrop::new(self);
-        kept.notified.wake();
+        let kept = ManuallyDrop::new(self);
+        kept.notified.wake(kept.lock.object.family());
     }
 
     /// A copy that a fork has is not the guard.
     #[inline]
     fn is_ours(&self) -> bool {
-        self.me.slot().is_some_and(|slot| self.lock.object.family().is_me(slot))
-            && self.lock.raw().owner() == self.me
+        let me = ProcessId::from_bits(self.lock.me.load(Relaxed)).map(|me| me.slot);
+        me == self.me.slot() && self.lock.raw().owner() == self.me
     }
 
     /// Unlocks to the bottom; tells how deep it was.
@@ -317,7 +339,7 @@ impl<'a> RLockGuard<'a> {
             self.lock.unlock_all(self.me, depth);
             crate::word::low(depth)
         });
-        self.notified.wake();
+        std::mem::replace(&mut self.notified, Notified::NOBODY).wake(self.lock.object.family());
         depth
     }
 
@@ -342,7 +364,7 @@ impl Drop for RLockGuard<'_> {
         if self.is_ours() {
             self.lock.unlock_once(self.me);
         }
-        self.notified.wake();
+        self.notified.wake(self.lock.object.family());
     }
 }
 
@@ -372,6 +394,6 @@ impl Serialize for RLock {
 
 impl<'de> Deserialize<'de> for RLock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { object: Object::deserialize(Kind::RLOCK, deserializer)? })
+        Object::deserialize(Kind::RLOCK, deserializer).map(Self::of)
     }
 }

@@ -22,12 +22,7 @@ pub(crate) trait Waiter<W> {
     /// Spins a little; `false` when it has spun enough.
     fn spin(&mut self) -> bool;
     /// Sleeps while the lower half of `word` is `expected`. `owners` are the slots of processes whose death ends the wait.
-    fn sleep(
-        &mut self,
-        word: &W,
-        expected: u32,
-        owners: &dyn Fn() -> Vec<u16>,
-    ) -> Result<Slept>;
+    fn sleep(&mut self, word: &W, expected: u32, owners: &dyn Fn() -> Vec<u16>) -> Result<Slept>;
     /// Whether it observes those it waits for.
     fn is_armed(&self) -> bool;
 }

@@ -355,6 +355,22 @@ impl Family {
         self.table.words().words(self.heap().first_word(number), PLACE << class)
     }
 
+    /// The words of the object at `number` and of its extension, if it is of that kind. For who knew a handle a moment ago: it may
+    /// be another object by now.
+    pub fn peek_object(
+        &'static self,
+        number: u32,
+        kind: Kind,
+    ) -> Option<(&'static [AtomicU64], &'static [AtomicU64])> {
+        match self.heap().header(number)?.state {
+            State::Live { class, kind: found, .. } if found == kind.number() => {
+                let words = self.object_words(number, class.min(LARGEST));
+                Some((words, self.extension_words(&words[LINK]).unwrap_or_default()))
+            }
+            _ => None,
+        }
+    }
+
     /// The words of the extension that is named by `link`.
     fn extension_words(&'static self, link: &AtomicU64) -> Option<&'static [AtomicU64]> {
         let number = u32::try_from(link.load(Acquire)).ok()?.checked_sub(1)?;

@@ -112,18 +112,18 @@ impl<'a, W: Word> RawCondition<'a, W> {
         debug_assert!(is_left.is_ok(), "a notified waiter's slot is its own");
     }
 
-    /// Notifies the waiter that has waited longest.
-    pub(crate) fn notify_one(&self) -> Option<&'a W> {
+    /// Notifies the waiter that has waited longest; tells its slot's number.
+    pub(crate) fn notify_one(&self) -> Option<usize> {
         loop {
             let next = low(self.ticket.load(Acquire));
             let age = |word: u64| next.wrapping_sub(low(word) >> TICKET) & TICKETS;
-            let waiting = self.used().filter_map(|slot| {
+            let waiting = self.used().enumerate().filter_map(|(number, slot)| {
                 let word = slot.load(Acquire);
-                (low(word) & STATE == WAITING).then_some((age(word), word, slot))
+                (low(word) & STATE == WAITING).then_some((age(word), word, slot, number))
             });
-            let (_, word, oldest) = waiting.max_by_key(|(age, ..)| *age)?;
+            let (_, word, oldest, number) = waiting.max_by_key(|(age, ..)| *age)?;
             if oldest.exchange(word, notified(word)).is_ok() {
-                return Some(oldest);
+                return Some(number);
             }
         }
     }
@@ -136,6 +136,18 @@ impl<'a, W: Word> RawCondition<'a, W> {
                 low(word) & STATE == WAITING && slot.exchange(word, notified(word)).is_ok()
             })
             .count()
+    }
+
+    /// The slot with this number.
+    fn slot(&self, number: usize) -> Option<&'a W> {
+        self.slots.iter().chain(self.more).nth(number)
+    }
+
+    /// Wakes who sleeps in the slot with this number.
+    pub(crate) fn wake_one(&self, number: usize) {
+        if let Some(slot) = self.slot(number) {
+            slot.wake(1);
+        }
     }
 
     /// Wakes all who were notified: some may be awake.
@@ -185,7 +197,7 @@ impl<'a, W: Word> RawCondition<'a, W> {
 
     /// Notifies a waiter that does not belong to the process in slot `dead`.
     fn notify_instead(&self, dead: u16) {
-        while let Some(slot) = self.notify_one() {
+        while let Some(slot) = self.notify_one().and_then(|number| self.slot(number)) {
             if slot.load(Acquire) >> 32 != u64::from(dead) + 1 {
                 slot.wake(1);
                 return;

@@ -26,6 +26,9 @@
 //! * by the fast path: that needs a word without bit 31, so somebody has unlocked it and woken one, and that one will see
 //!   the new owner, set the bit, and observe.
 //!
+//! A waiter that goes without the lock, at its deadline or over an error, may be the only one that observes the owner, or the one
+//! that was to: it does what a waiter does that takes it, so another looks in its place.
+//!
 //! **Orderings.** Every change is AcqRel, or Acquire on taking and Release on unlocking: taking reads what unlocking wrote.
 //! `armed` is SeqCst on both sides: the waiter sets it and then looks at the word; who takes the lock changes the word and then
 //! looks at `armed`; one of them sees the other.
@@ -139,15 +142,22 @@ impl<W: Word> RawLock<'_, W> {
                     continue;
                 }
             }
-            match waiter.sleep(self.word, low(sleeping), &owner).map_err(Refused::Failed)? {
+            let refused = match waiter.sleep(self.word, low(sleeping), &owner) {
                 // Threads of this process may have it when all others are gone.
-                Slept::Look | Slept::Abandoned | Slept::Lost => has_slept = true,
-                Slept::TimedOut => return Err(Refused::TimedOut),
-            }
+                Ok(Slept::Look | Slept::Abandoned | Slept::Lost) => {
+                    has_slept = true;
+                    continue;
+                }
+                Ok(Slept::TimedOut) => Refused::TimedOut,
+                Err(error) => Refused::Failed(error),
+            };
+            self.hand_on_the_watch();
+            return Err(refused);
         }
     }
 
-    /// Called once the lock is taken otherwise than by the fast path: somebody may observe the owner before.
+    /// Called by who has taken the lock otherwise than by the fast path, and by who has slept and goes without it: those that
+    /// sleep may observe an owner before this one.
     fn hand_on_the_watch(&self) {
         if self.armed.load(SeqCst) != 0 {
             self.armed.store(0, SeqCst);

@@ -1,5 +1,7 @@
 //! The arena within one process.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
 use procession_sys::prim::Ordering::Relaxed;
 
 use super::*;
