@@ -15,9 +15,9 @@ pub use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 /// Loom's cannot be made in a `const`, nor laid over memory that somebody else mapped.
 pub mod model {
     #[cfg(loom)]
-    pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+    pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
     #[cfg(not(loom))]
-    pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+    pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 }
 
 /// Locks `mutex` whether or not a thread panicked while it held it.

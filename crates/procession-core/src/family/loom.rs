@@ -24,15 +24,22 @@ use crate::Result;
 
 /// How loom takes loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loads {
+pub(super) enum Loads {
     MayBeOld,
     AreOrdered,
 }
 
 #[derive(Debug)]
-struct ModelWord {
+pub(super) struct ModelWord {
     word: model::AtomicU64,
     loads: Loads,
+}
+
+impl ModelWord {
+    /// A word of zero.
+    pub(super) fn new(loads: Loads) -> Self {
+        Self { word: model::AtomicU64::new(0), loads }
+    }
 }
 
 impl Word for ModelWord {
@@ -81,7 +88,7 @@ impl World {
     /// With living processes in the first `members` slots.
     fn new(loads: Loads, members: u16) -> Arc<Self> {
         let size = Size { slots: SLOTS, hold_words: 1 };
-        let word = |_| ModelWord { word: model::AtomicU64::new(0), loads };
+        let word = |_| ModelWord::new(loads);
         let words = (0..size.words()).map(word).collect();
         let origin = Origin { namespaces: 1, root: [1, 1, 1] };
         let world = Self {
@@ -173,7 +180,7 @@ impl Oracle for World {
 }
 
 /// Explores all orders with up to `preemptions` switches away from threads that could have gone on.
-fn explore(preemptions: usize, model: impl Fn(Loads) + Sync + Send + Copy + 'static) {
+pub(super) fn explore(preemptions: usize, model: impl Fn(Loads) + Sync + Send + Copy + 'static) {
     for loads in [Loads::MayBeOld, Loads::AreOrdered] {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(preemptions);

@@ -7,7 +7,8 @@
 //! What a method may be called by is said at the method; who dies where, and what follows, is in `docs/arena.md`. Loom's models
 //! are in `family/arena/loom.rs`.
 
-use procession_sys::prim::Ordering::{AcqRel, Acquire, Release};
+use procession_sys::prim::Ordering::{AcqRel, Acquire, Release, SeqCst};
+use procession_sys::prim::model::fence;
 
 use super::super::stamp::ProcessId;
 use super::super::table::Table;
@@ -116,16 +117,23 @@ impl<'a, W: Words> Heap<'a, W> {
         is_clean: impl Fn(u32) -> bool,
     ) -> Option<(u32, u32)> {
         loop {
+            let mut looked = 0;
             for step in 0..self.extent.chunks {
                 let chunk = (*hint + step) % self.extent.chunks;
-                if self.class_of(chunk) == Some(class)
-                    && let Some(claimed) = self.claim_in(chunk, me, class, &is_clean)
-                {
-                    *hint = chunk;
-                    return Some(claimed);
+                if self.class_of(chunk) == Some(class) {
+                    looked += 1;
+                    if let Some(claimed) = self.claim_in(chunk, me, class, &is_clean) {
+                        *hint = chunk;
+                        return Some(claimed);
+                    }
                 }
             }
-            *hint = self.take_chunk(class)?;
+            match self.take_chunk(class) {
+                Some(chunk) => *hint = chunk,
+                // Unless somebody else has taken one meanwhile.
+                None if self.chunks_of(class) == looked => return None,
+                None => {}
+            }
         }
     }
 
@@ -152,7 +160,11 @@ impl<'a, W: Words> Heap<'a, W> {
         })
     }
 
-    /// Gives `class` a chunk that nobody uses, or finds one that somebody else gave it just now.
+    fn chunks_of(&self, class: u8) -> usize {
+        (0..self.extent.chunks).filter(|chunk| self.class_of(*chunk) == Some(class)).count()
+    }
+
+    /// Gives `class` a chunk that nobody uses.
     fn take_chunk(&self, class: u8) -> Option<u32> {
         (0..self.extent.chunks).find(|chunk| {
             self.class_of(*chunk).is_none() && {
@@ -249,6 +261,8 @@ impl<'a, W: Words> Heap<'a, W> {
 
     /// Looks whether anybody has the object.
     pub(super) fn look(&self, number: u32) -> Hold {
+        // ORDERING: pairs with itself: of two who drop their holds and then look, one sees that the other's is gone.
+        fence(SeqCst);
         // ORDERING: the header before the holders, as `receive` writes them the other way round.
         let Some(header) = self.header(number) else { return Hold::Held };
         if !matches!(header.state, State::Live { .. }) || self.table.is_held(number) {
