@@ -172,7 +172,10 @@ pub(crate) fn check_models(sh: &Shell) -> Result<Outcome, String> {
     };
     let _flags = sh.push_env("RUSTFLAGS", "--cfg loom");
     let _folder = sh.push_env("CARGO_TARGET_DIR", target.join("loom"));
-    run(sh, "cargo", &["test", "-p", "procession-core", "--lib", "--release", "family"])
+    let test =
+        |package, models| run(sh, "cargo", &["test", "-p", package, "--lib", "--release", models]);
+    test("procession-core", "family")?;
+    test("procession-sync", "raw")
 }
 
 fn borrowed(owned: &[String]) -> Vec<&str> {

@@ -561,6 +561,17 @@ impl Invitation {
 }
 
 impl Invitation {
+    /// For a fork with the number `pid`, by itself before anything else and by its parent: if the parent has shared objects, the
+    /// fork takes its slot, so that others can see that it is there, and when it dies. It joins later, when it needs to.
+    pub fn arrive(&self, pid: u32) {
+        if let (Some(family), None) = (Family::existing(), &self.segment)
+            && family.table.holds(self.id).next().is_some()
+        {
+            // If somebody else was faster, or the parent is dead already and the slot gone, it finds out when it joins.
+            family.table.arrive(self.id, pid);
+        }
+    }
+
     /// Keeps the invitation until something in this process needs the family: most processes never do, and joining costs
     /// more than starting them may. Until then the slot stays reserved.
     ///

@@ -129,9 +129,7 @@ impl Spin {
         for _ in 0..pause {
             std::hint::spin_loop();
         }
-        if left != u32::MAX {
-            self.left = Some(left - pause);
-        }
+        self.left = Some(left - pause);
         self.pause = (self.pause * 2).min(32);
         true
     }
@@ -142,7 +140,8 @@ fn bound(share: u32, parties: usize) -> u32 {
     match policy() {
         Policy::Adaptive if processors() >= parties.max(2) => PAUSES / share,
         Policy::Adaptive | Policy::Sleep => 0,
-        Policy::Spin => u32::MAX,
+        // Then it goes on in `Wait::sleep`, which knows of deadlines and deaths.
+        Policy::Spin => PAUSES,
     }
 }
 

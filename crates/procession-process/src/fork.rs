@@ -67,6 +67,8 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
     // (`Builder::fork_despite_threads`).
     match unsafe { fork::fork() }? {
         Forked::Child => {
+            // It has what its parent has; so that its death is noticed, it says first who it is.
+            plan.birth.invitation.arrive(process::id());
             connection.take();
             drop(connection);
             for child in children.drain(..) {
@@ -89,6 +91,7 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
             run::run_forked(theirs, buffers, settle_in, function)
         }
         Forked::Parent { child } => {
+            plan.birth.invitation.arrive(child);
             // It has not been waited for: the number is its own.
             let pidfd = pidfd::open(child).inspect_err(|_no_room| {
                 drop(process::kill_and_reap(child));

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
+use procession_core::family::{Family, ProcessId, Reservation};
 use procession_core::{Courier, ErrorKind, Handle, Message, Result, lifeline};
 use procession_sys::poll::{self, Watch};
 use procession_sys::prim::{Mutex, lock};
@@ -31,6 +32,8 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Connection {
     server: u32,
+    /// The server in the process table, if it has a place there.
+    member: Option<ProcessId>,
     control: Courier,
     /// What the server has inherited.
     surroundings: Surroundings,
@@ -149,15 +152,19 @@ impl Connection {
         let server = recipe.execute(theirs.as_fd(), mask, &environment, None)?;
         drop(theirs);
         let welcome = || {
-            Message::encode(&Welcome {
-                pid: server,
-                build: BuildId::for_child()?,
-                lifeline: Handle(lifeline::for_server()?),
-                preload: lock(&PRELOAD).clone(),
-            })
+            let preload = lock(&PRELOAD).clone();
+            let reservation = match preload.is_empty() {
+                true => None,
+                false => Some(Family::current()?.reserve()?),
+            };
+            let invitation = reservation.as_ref().map(Reservation::invitation).transpose()?;
+            let (build, lifeline) = (BuildId::for_child()?, Handle(lifeline::for_server()?));
+            let welcome = Welcome { pid: server, build, lifeline, preload, invitation };
+            Ok((Message::encode(&welcome)?, reservation.map(Reservation::commit)))
         };
-        let connection = Self {
+        let mut connection = Self {
             server,
+            member: None,
             control,
             surroundings,
             environment,
@@ -165,7 +172,11 @@ impl Connection {
             spare: None,
             keeps_spare: false,
         };
-        match welcome().and_then(|welcome| connection.control.send(&welcome)) {
+        let sent = welcome().and_then(|(welcome, member)| {
+            connection.member = member;
+            connection.control.send(&welcome)
+        });
+        match sent {
             Ok(()) => {}
             // It has died already: the first order finds out.
             Err(error) if error.kind() == ErrorKind::Closed => {}
@@ -233,6 +244,11 @@ impl Connection {
     fn close(self) {
         // When it is no child any more, this program reaps children that are not its own; nothing is left to do.
         drop(process::kill_and_reap(self.server));
+        if let (Some(member), Some(family)) = (self.member, Family::existing())
+            && let Err(error) = family.bury_child(member, false)
+        {
+            tracing::error!(%error, "could not recover what a dead fork server held");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 
+use procession_core::family::Invitation;
 use procession_core::{Courier, Error, ErrorKind, Handle, Message, Received, Result, lifeline};
 use procession_sys::fd::{self, StandardStream, replace_standard_stream};
 use procession_sys::fork::{self, Forked};
@@ -30,6 +31,8 @@ pub(crate) struct Welcome {
     pub(crate) lifeline: Handle<OwnedFd>,
     /// What to call before it serves.
     pub(crate) preload: Vec<FunctionRef>,
+    /// The server's own place in the process table, if it calls anything: what that makes belongs to the family.
+    pub(crate) invitation: Option<Invitation>,
 }
 
 /// Asks for a child.
@@ -107,6 +110,9 @@ fn serve(control: Courier, threads: usize) -> Result<Option<Courier>> {
     wipe::prepare()?;
     trampoline::image()?;
     panic::install_hook();
+    if let Some(invitation) = welcome.invitation {
+        invitation.keep()?;
+    }
     let unfit = preload_all(&welcome.preload).and_then(|()| count_threads(threads)).err();
     let present = Surroundings::of_this_process()?;
     surroundings::let_go();

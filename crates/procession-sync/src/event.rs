@@ -81,6 +81,7 @@ impl Event {
     /// [`ErrorKind::Closed`](procession_core::ErrorKind::Closed) when the object is gone: see [`Object::check`].
     #[inline]
     pub fn is_set(&self) -> Result<bool> {
+        self.object.check()?;
         self.raw().is_set().map_err(|halt| halt.into_error(&self.object))
     }
 
@@ -91,6 +92,7 @@ impl Event {
     /// As [`is_set`](Self::is_set).
     #[inline]
     pub fn set(&self) -> Result<bool> {
+        self.object.check()?;
         self.raw().set().map_err(|halt| halt.into_error(&self.object))
     }
 
@@ -101,6 +103,7 @@ impl Event {
     /// As [`is_set`](Self::is_set).
     #[inline]
     pub fn clear(&self) -> Result<bool> {
+        self.object.check()?;
         self.raw().clear().map_err(|halt| halt.into_error(&self.object))
     }
 
@@ -128,10 +131,9 @@ impl Event {
     ///
     /// As [`wait_timeout`](Self::wait_timeout).
     pub fn wait_deadline(&self, deadline: Deadline) -> Result<(), WaitError> {
-        if self.raw().is_set().map_err(|halt| halt.into_wait_error(&self.object))? {
+        if self.is_set()? {
             return Ok(());
         }
-        self.object.check()?;
         let wait = Wait::new(&self.object, deadline);
         let waited = self.raw().wait(&mut Patient::new(Spin::new(1), wait));
         waited.map_err(|halt| halt.into_wait_error(&self.object))

@@ -151,6 +151,7 @@ impl Lock {
     #[inline]
     fn lock_or(&self, slowly: impl FnOnce() -> Result<Taken, Refused>) -> Locked<'_> {
         if let Some(me) = self.peek_stamp()
+            && self.object.is_there()
             && self.raw().take_free(me)
         {
             return Ok(LockGuard::new(self, me, false));
@@ -175,19 +176,20 @@ impl Lock {
 
     #[cold]
     fn take_slowly(&self, deadline: Deadline) -> Result<Taken, Refused> {
-        let me = self.stamp().map_err(Refused::Failed)?;
+        let me = self.checked_stamp()?;
         let wait = Wait::new(&self.object, deadline);
         self.raw().take(me, &mut Patient::new(Spin::new(SHARE), wait))
     }
 
     #[cold]
     fn try_take_slowly(&self) -> Result<Taken, Refused> {
-        let me = self.stamp().map_err(Refused::Failed)?;
+        let me = self.checked_stamp()?;
         self.raw().try_take(me)
     }
 
-    fn stamp(&self) -> Result<Stamp> {
-        Ok(Stamp::new(self.object.family().me()?, thread().unwrap_or(0)))
+    fn checked_stamp(&self) -> Result<Stamp, Refused> {
+        let me = self.object.check().map_err(Refused::Failed)?;
+        Ok(Stamp::new(me, thread().unwrap_or(0)))
     }
 
     #[inline]
@@ -196,16 +198,18 @@ impl Lock {
     }
 
     /// Unlocks it, whoever locked it: for a lock that one process takes and another gives back. Its guard was
-    /// [kept](LockGuard::keep), or does nothing any more when it is dropped.
+    /// [kept](LockGuard::keep), or does nothing any more when it is dropped; unless its thread has locked the lock again meanwhile: the
+    /// first of the two guards that is dropped then unlocks it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] when it is not locked.
+    /// [`ErrorKind::InvalidInput`] when it is not locked; as [`Object::check`].
     ///
     /// # Source
     ///
     /// CPython `multiprocessing.Lock.release()`, which any process and thread may call.
     pub fn release(&self) -> Result<()> {
+        self.object.check()?;
         match self.raw().release() {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::InvalidInput, "the lock is not locked")),

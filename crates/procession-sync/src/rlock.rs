@@ -141,6 +141,7 @@ impl RLock {
     #[inline]
     fn lock_or(&self, slowly: impl FnOnce() -> Result<Taken, Refused>) -> Locked<'_> {
         if let Some(me) = self.peek_stamp()
+            && self.object.is_there()
             && self.raw().take_free(me)
         {
             self.begin(Taken::Clean, 1);
@@ -207,7 +208,7 @@ impl RLock {
 
     fn stamp(&self) -> Result<Stamp> {
         let many = || Error::new(ErrorKind::TooLarge, "too many threads for recursive locks");
-        Ok(Stamp::new(self.object.family().me()?, thread().ok_or_else(many)?))
+        Ok(Stamp::new(self.object.check()?, thread().ok_or_else(many)?))
     }
 
     #[inline]

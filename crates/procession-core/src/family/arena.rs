@@ -21,7 +21,7 @@ use std::fmt;
 
 use procession_sys::memory::SharedWords;
 use procession_sys::prim::AtomicU64;
-use procession_sys::prim::Ordering::{AcqRel, Acquire, Release};
+use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use procession_sys::{claim, wipe};
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -56,6 +56,7 @@ pub struct Object {
     number: u32,
     generation: u32,
     words: &'static [AtomicU64],
+    header: &'static AtomicU64,
 }
 
 impl Object {
@@ -84,7 +85,8 @@ impl Object {
         init(words, generation);
         heap.publish(number, generation, me.slot, class, kind.number());
         local::add(number);
-        Ok(Self { family, number, generation, words })
+        let header = family.object_header(number);
+        Ok(Self { family, number, generation, words, header })
     }
 
     /// The object's words: those up to [`OWN_WORDS`], and from the ninth on. They stay there, and atomic, as long as this process
@@ -120,14 +122,14 @@ impl Object {
     #[inline]
     pub fn check(&self) -> Result<ProcessId> {
         let me = self.family.me()?;
-        match self.family.heap().header(self.number) {
-            Some(Header { state: State::Live { .. }, generation })
-                if generation == self.generation =>
-            {
-                Ok(me)
-            }
-            _ => Err(self.gone()),
-        }
+        if self.is_there() { Ok(me) } else { Err(self.gone()) }
+    }
+
+    /// Whether the object is still there: see [`check`](Self::check). For a process that has joined.
+    #[inline]
+    pub fn is_there(&self) -> bool {
+        // ORDERING: Relaxed: while this process has a handle, and has joined, the answer does not change.
+        Header::is_live(self.header.load(Relaxed), self.generation)
     }
 
     /// The error of an object that is not there any more.
@@ -214,9 +216,11 @@ impl Object {
         let words = self.family.table.words();
         let ticket = || Ok(claim::ticket(words)?);
         handle::put_on_ticket(ticket, |ticket| {
-            // Noted first: whoever finds the note looks for the claim.
+            // Claimed first: whoever finds the note and no claim takes the message for gone. Until it is noted, the handle that is
+            // being sent keeps the object.
+            claim::claim(ticket, self.number)?;
             self.family.heap().note_sent(self.number);
-            Ok(claim::claim(ticket, self.number)?)
+            Ok(())
         })
     }
 
@@ -253,7 +257,9 @@ impl Object {
                 return Err(wrong());
             }
             local::add(number);
-            Ok(Self { family, number, generation, words: family.object_words(number, class) })
+            let (words, header) =
+                (family.object_words(number, class), family.object_header(number));
+            Ok(Self { family, number, generation, words, header })
         })
     }
 
@@ -349,6 +355,10 @@ fn wipe_place(family: &Family, heap: &Heap<'_, SharedWords>, number: u32, class:
 impl Family {
     fn heap(&self) -> Heap<'_, SharedWords> {
         Heap { table: &self.table, base: ARENA, extent: EXTENT }
+    }
+
+    fn object_header(&'static self, number: u32) -> &'static AtomicU64 {
+        self.table.words().word(self.heap().header_index(number))
     }
 
     fn object_words(&'static self, number: u32, class: u8) -> &'static [AtomicU64] {

@@ -224,6 +224,10 @@ impl<W: Words> Table<W> {
     /// its own, whatever becomes of the parent. `false` when the slot is not there for it any more.
     pub(super) fn arrive(&self, id: ProcessId, pid: u32) -> bool {
         let now = self.stamp(id.slot);
+        if now == self.stamp_of(id, State::Arriving { pid }) {
+            // It has before.
+            return true;
+        }
         let is_waiting = matches!(now.state, State::Joining { .. });
         let is_it = is_waiting && now.generation == id.generation;
         is_it && self.change(id.slot, now, now.with(State::Arriving { pid }))

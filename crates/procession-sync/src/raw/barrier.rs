@@ -218,8 +218,14 @@ impl<W: Word> RawBarrier<'_, W> {
         }
     }
 
+    /// Breaks it, in whichever epoch it is: it is broken when this returns, until somebody resets it.
     pub(crate) fn abort(&self) {
-        self.break_epoch(self.load().epoch());
+        loop {
+            let now = self.load();
+            if now.has(BROKEN) || self.change_and_wake(now, now.broken()) {
+                return;
+            }
+        }
     }
 
     /// Begins anew; those who wait learn that it was broken.

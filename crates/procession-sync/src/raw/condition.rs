@@ -60,14 +60,24 @@ impl<'a, W: Word> RawCondition<'a, W> {
     pub(crate) fn enter(&self, me: u16) -> Option<&'a W> {
         let ticket = self.next_ticket();
         let waiting = u64::from(me + 1) << 32 | u64::from(ticket << TICKET | WAITING);
-        let mut slots = (1u64..).zip(self.slots.iter().chain(self.more));
-        // The look first: an exchange takes the line from whoever spins on it.
-        let take = |slot: &W| slot.load(Acquire) == 0 && slot.exchange(0, waiting).is_ok();
-        let (reach, slot) = slots.find(|(_, slot)| take(slot))?;
+        for (reach, slot) in (1u64..).zip(self.slots.iter().chain(self.more)) {
+            // The look first: an exchange takes the line from whoever spins on it.
+            if slot.load(Acquire) == 0 {
+                // Reached first: dying in between leaves a slot too many to look at, and none that recovery passes over.
+                self.extend_to(reach);
+                if slot.exchange(0, waiting).is_ok() {
+                    return Some(slot);
+                }
+            }
+        }
+        None
+    }
+
+    fn extend_to(&self, reach: u64) {
         loop {
             let now = self.reach.load(Acquire);
             if now >= reach || self.reach.exchange(now, reach).is_ok() {
-                return Some(slot);
+                return;
             }
         }
     }
@@ -105,11 +115,10 @@ impl<'a, W: Word> RawCondition<'a, W> {
         }
     }
 
-    /// Gives back the slot of a waiter that was notified and has the lock again.
+    /// Gives back the slot of a waiter that was notified and has the lock again, or that does not wait after all.
     pub(crate) fn leave(slot: &W) {
-        let word = slot.load(Acquire);
-        let is_left = slot.exchange(word, 0);
-        debug_assert!(is_left.is_ok(), "a notified waiter's slot is its own");
+        // Who does not wait may be notified this moment.
+        while slot.exchange(slot.load(Acquire), 0).is_err() {}
     }
 
     /// Notifies the waiter that has waited longest; tells its slot's number.

@@ -215,7 +215,15 @@ impl Life {
 pub(super) struct Sleepy<'a> {
     spins: u32,
     has_deadline: bool,
-    watch: Option<(&'a Village, u16)>,
+    watch: Option<Watch<'a>>,
+}
+
+/// Whom a process observes while it sleeps, beside the owners.
+#[derive(Debug)]
+struct Watch<'a> {
+    village: &'a Village,
+    me: u16,
+    neighbour: Option<u16>,
 }
 
 impl<'a> Sleepy<'a> {
@@ -231,16 +239,18 @@ impl<'a> Sleepy<'a> {
         Self { has_deadline: true, ..Self::new() }
     }
 
-    /// As the process in slot `me`, who observes those it waits for from the beginning.
-    pub(super) fn armed(self, village: &'a Village, me: u16) -> Self {
-        Self { watch: Some((village, me)), ..self }
+    /// As the process in slot `me`, who observes those it waits for from the beginning, and `neighbour`.
+    pub(super) fn armed(mut self, village: &'a Village, me: u16, neighbour: Option<u16>) -> Self {
+        self.watch = Some(Watch { village, me, neighbour });
+        self
     }
 }
 
-impl Drop for Sleepy<'_> {
+impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        if let Some((village, me)) = self.watch {
-            village.look_away(me);
+        // Who dies is buried; and a thread that loom gives up must not come back to it.
+        if !thread::panicking() {
+            self.village.look_at(self.me, &[]);
         }
     }
 }
@@ -258,10 +268,12 @@ impl Waiter<View<'_>> for Sleepy<'_> {
         expected: u32,
         owners: &dyn Fn() -> Vec<u16>,
     ) -> Result<Slept> {
-        if let Some((village, me)) = self.watch
-            && village.look_at(me, &owners())
-        {
-            return Ok(Slept::Look);
+        if let Some(watch) = &self.watch {
+            let mut others = owners();
+            others.extend(watch.neighbour);
+            if watch.village.look_at(watch.me, &others) {
+                return Ok(Slept::Look);
+            }
         }
         let slept = word.word.sleep(expected, self.has_deadline);
         if slept == Some(Slept::Look) {
@@ -275,7 +287,7 @@ impl Waiter<View<'_>> for Sleepy<'_> {
     }
 }
 
-/// Who is dead, who is observed; and what is done when one of these is found dead.
+/// Who is dead and not recovered, who observes whom; and what is done for one that is observed and dead.
 pub(super) struct Village {
     known: Mutex<Known>,
     recover: Box<dyn Fn(u16)>,
@@ -302,8 +314,11 @@ impl Village {
     /// The process in slot `me` is dead: that is the business of those who observe it.
     pub(super) fn bury(&self, me: u16) {
         let mut known = self.known.lock().unwrap();
-        known.dead.push(me);
+        known.observed.retain(|(observer, _)| *observer != me);
         let is_observed = known.observed.iter().any(|(_, other)| *other == me);
+        if !is_observed {
+            known.dead.push(me);
+        }
         drop(known);
         if is_observed {
             (self.recover)(me);
@@ -315,19 +330,13 @@ impl Village {
         let mut known = self.known.lock().unwrap();
         known.observed.retain(|(observer, _)| *observer != me);
         known.observed.extend(others.iter().map(|other| (me, *other)));
-        let dead = others.iter().find(|other| known.dead.contains(other)).copied();
+        let dead = known.dead.iter().position(|dead| others.contains(dead));
+        let dead = dead.map(|place| known.dead.swap_remove(place));
         drop(known);
         if let Some(dead) = dead {
             (self.recover)(dead);
         }
         dead.is_some()
-    }
-
-    fn look_away(&self, me: u16) {
-        // A thread that loom gives up must not come back to it.
-        if !thread::panicking() {
-            self.look_at(me, &[]);
-        }
     }
 }
 
@@ -344,9 +353,8 @@ pub(super) fn explore(preemptions: usize, model: impl Fn(Loads) + Sync + Send + 
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = builder.preemption_bound.max(Some(preemptions));
         builder.max_branches = 20_000;
-        let n = std::sync::atomic::AtomicUsize::new(0); let n: &'static std::sync::atomic::AtomicUsize = Box::leak(Box::new(n));
-        builder.check(move || {n.fetch_add(1, Relaxed); model(loads)});
-        eprintln!("DEBUGCOUNT {loads:?} {n:?}");
+
+        builder.check(move || model(loads));
     }
 }
 

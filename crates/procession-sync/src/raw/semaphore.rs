@@ -19,14 +19,21 @@
 //! before, so it is done once, by whoever comes first. So the word and the cells together say at every instruction whose the
 //! permits are; changes without a guard leave the stamp as it is.
 //!
-//! **Recovery** of process d: settles the stamp; for the cell of d, if there is one: word: value + permits, stamp CLEAR, and
-//! step 3 makes the cell free. Then wakes as many as there are permits. What d took without a guard stays taken.
+//! **Recovery** of process d: settles the stamp; for each cell of d: word: value + permits, stamp CLEAR, and step 3 makes the cell
+//! free. Then wakes all. What d took without a guard stays taken.
 //!
-//! **Sleeping.** A waiter sets `SLEEPER` and sleeps while value and bit stay as they are. A release clears the bit and wakes as many as
-//! it gave. Whoever takes a permit after it has slept sets the bit again, because there may be others; and if it leaves a permit,
-//! which a release without the bit may have added since, it wakes one more. So while permits are there, and somebody sleeps, the
-//! bit is set or somebody is awake who will set it or wake the next. A waiter that dies with its wake-up is made up for by its
-//! recoverer, which wakes all.
+//! **Idle cells.** A thread that has claimed a cell may find that another has taken the permit, or that a sibling acquires with another
+//! cell. Then it gives its own back: word: as it is, stamp FORGET. A process acquires with a cell that it has permits in, if there
+//! is one; because the word decides who is first, it never has two of these, unless one is full.
+//!
+//! **Sleeping.** A waiter sets `SLEEPER` in a word in which there is nothing for it, and sleeps while value and bit stay as they are. A
+//! release clears the bit and wakes as many as it gave; so does, for one, whoever frees a cell while permits are there. Whoever takes a permit after it has
+//! slept may not be the only one who slept: if it takes the last one it sets the bit, and if it leaves some it clears the bit and
+//! wakes one more. So while there is something to take and somebody sleeps, somebody is awake who will see to it. A waiter
+//! that dies with its wake-up is made up for by its recoverer, which wakes all.
+//!
+//! A waiter that finds permits but no cell sleeps like others. If it was it who set the bit, it wakes all before: it may have been
+//! woken in place of one who needs no cell. Those who then find the bit set, and no cell, wake nobody.
 //!
 //! **Orderings.** All changes are SeqCst exchanges, loads are Acquire. The cell is read after the word that its change is
 //! based on: if the word has not changed, the cell has not either, but for its claim.
@@ -140,13 +147,18 @@ enum Nap {
 }
 
 impl Nap {
-    /// The word as who takes a permit leaves it.
-    fn mark(self, word: u64) -> u64 {
+    /// The word `left` as who has taken a permit leaves it.
+    fn mark(self, left: u64) -> u64 {
         match self {
-            Self::No => word,
-            Self::Yes => word | u64::from(SLEEPER),
+            Self::No => left,
+            Self::Yes if has_permits(left) => awake(left),
+            Self::Yes => left | u64::from(SLEEPER),
         }
     }
+}
+
+fn has_permits(word: u64) -> bool {
+    low(word) & MOST != 0
 }
 
 /// The word without `SLEEPER`.
@@ -176,27 +188,28 @@ impl<W: Word> RawSemaphore<'_, W> {
     /// Takes a permit that is nobody's, without waiting; `false` when there is none.
     #[inline]
     pub(crate) fn try_take(&self) -> bool {
-        self.try_take_after(Nap::No)
+        self.try_take_after(Nap::No).is_ok()
     }
 
+    /// Or the word in which there was none.
     #[inline]
-    fn try_take_after(&self, nap: Nap) -> bool {
+    fn try_take_after(&self, nap: Nap) -> Result<(), u64> {
         let mut word = self.word.load(Acquire);
-        while low(word) & MOST != 0 {
+        while has_permits(word) {
             match self.word.exchange(word, nap.mark(word - 1)) {
                 Ok(()) => {
                     self.wake_next(nap, word - 1);
-                    return true;
+                    return Ok(());
                 }
                 Err(now) => word = now,
             }
         }
-        false
+        Err(word)
     }
 
     /// Takes a permit that is nobody's.
     pub(crate) fn take(&self, waiter: &mut impl Waiter<W>) -> Result<(), Halt> {
-        self.wait(waiter, Self::try_take_after)
+        self.wait(waiter, |nap| self.try_take_after(nap))
     }
 
     /// Gives back `count` permits that are nobody's.
@@ -224,46 +237,46 @@ impl<W: Word> RawSemaphore<'_, W> {
         }
     }
 
-    /// What who has slept owes to the next, when the word is `after` its own taking.
+    /// What who has slept owes to the next, when its taking has left this.
     #[inline]
-    fn wake_next(&self, nap: Nap, after: u64) {
-        if nap == Nap::Yes && low(after) & MOST != 0 {
+    fn wake_next(&self, nap: Nap, left: u64) {
+        if nap == Nap::Yes && has_permits(left) {
             self.word.wake(1);
         }
     }
 
     /// Takes a permit for the process in slot `me`, without waiting; `false` when there is none.
     pub(crate) fn try_acquire(&self, me: u16) -> bool {
-        let has_acquired = self.try_acquire_after(me, Nap::No);
-        if !has_acquired {
-            self.unclaim(me);
-        }
-        has_acquired
+        self.try_acquire_after(me, Nap::No).is_ok()
     }
 
-    fn try_acquire_after(&self, me: u16, nap: Nap) -> bool {
-        loop {
+    /// Or the word in which there was none, or that there was no cell with.
+    fn try_acquire_after(&self, me: u16, nap: Nap) -> Result<(), u64> {
+        let mut claimed = None;
+        let acquired = loop {
             let word = self.settled();
-            if low(word) & MOST == 0 {
-                return false;
+            if !has_permits(word) {
+                break Err(word);
             }
-            let Some(cell) = self.claim(me) else { return false };
+            let Some(cell) = self.cell_for(me).or_else(|| self.claim(me, &mut claimed)) else {
+                break Err(word);
+            };
             if self.change(word, nap.mark(word - 1), cell, me, Change::Acquire) {
                 self.wake_next(nap, word - 1);
-                return true;
+                break Ok(cell);
             }
+        };
+        if let Some(claimed) = claimed
+            && acquired != Ok(claimed)
+        {
+            self.unclaim(me, claimed);
         }
+        acquired.map(drop)
     }
 
     /// Takes a permit for the process in slot `me`.
     pub(crate) fn acquire(&self, me: u16, waiter: &mut impl Waiter<W>) -> Result<(), Halt> {
-        self.wait(waiter, |semaphore, nap| {
-            let has_acquired = semaphore.try_acquire_after(me, nap);
-            if !has_acquired {
-                semaphore.unclaim(me);
-            }
-            has_acquired
-        })
+        self.wait(waiter, |nap| self.try_acquire_after(me, nap))
     }
 
     /// Gives back a permit of the process in slot `me`; `false` when it has none.
@@ -286,8 +299,31 @@ impl<W: Word> RawSemaphore<'_, W> {
         loop {
             let word = self.settled();
             let Some(cell) = self.used_cell_of(me) else { return false };
-            if self.change(word, word, cell, me, Change::Forget) {
+            if self.forget_one(word, cell, me) {
                 return true;
+            }
+        }
+    }
+
+    /// The permit may be the last one in its cell, or there is none: then the cell is free after this.
+    fn forget_one(&self, word: u64, cell: usize, me: u16) -> bool {
+        // Without a permit a cell is no use.
+        let after = if has_permits(word) { awake(word) } else { word };
+        let is_forgotten = self.change(word, after, cell, me, Change::Forget);
+        if is_forgotten && after != word {
+            self.word.wake(1);
+        }
+        is_forgotten
+    }
+
+    /// Gives back a cell that the process in slot `me` has claimed, unless it is in use.
+    fn unclaim(&self, me: u16, cell: usize) {
+        loop {
+            let word = self.settled();
+            let now = Cell::of(self.cells[cell].load(Acquire));
+            let is_idle = now.owner == me + 1 && now.permits == 0;
+            if !is_idle || self.forget_one(word, cell, me) {
+                return;
             }
         }
     }
@@ -299,7 +335,7 @@ impl<W: Word> RawSemaphore<'_, W> {
             let Some(cell) = self.cell_of(dead) else { return };
             let permits = Cell::of(self.cells[cell].load(Acquire)).permits;
             let given = permits.min(self.bound.saturating_sub(low(word) & MOST));
-            self.change(word, word + u64::from(given), cell, dead, Change::Clear);
+            self.change(word, awake(word + u64::from(given)), cell, dead, Change::Clear);
         }
     }
 
@@ -309,7 +345,7 @@ impl<W: Word> RawSemaphore<'_, W> {
         self.used_cell_of(me).is_some()
     }
 
-    /// The slots of those that have permits.
+    /// The slots of those that have permits, or are about to.
     pub(crate) fn owners(&self) -> impl Iterator<Item = u16> {
         self.cells.iter().filter_map(|cell| Cell::of(cell.load(Acquire)).owner.checked_sub(1))
     }
@@ -319,37 +355,33 @@ impl<W: Word> RawSemaphore<'_, W> {
         self.word.wake(u32::MAX);
     }
 
+    /// Attempts until it has what it wants, and sleeps in between. An attempt that fails gives the word as it found it.
     fn wait(
         &self,
         waiter: &mut impl Waiter<W>,
-        attempt: impl Fn(&Self, Nap) -> bool,
+        attempt: impl Fn(Nap) -> Result<(), u64>,
     ) -> Result<(), Halt> {
         let mut nap = Nap::No;
         loop {
-            if attempt(self, nap) {
-                return Ok(());
-            }
+            let Err(word) = attempt(nap) else { return Ok(()) };
             if waiter.spin() {
                 continue;
             }
-            let word = self.word.load(Acquire);
-            if low(word) & MOST != 0 {
-                if self.has_free_cell() {
+            let sleeping = word | u64::from(SLEEPER);
+            if word != sleeping {
+                if self.word.exchange(word, sleeping).is_err() {
                     continue;
                 }
-                // All cells are in use: perhaps somebody else has one.
-                self.wake_next(nap, word);
-            }
-            let sleeping = word | u64::from(SLEEPER);
-            if word != sleeping && self.word.exchange(word, sleeping).is_err() {
-                continue;
+                if has_permits(word) {
+                    self.wake_all();
+                }
             }
             let owners = || self.owners().collect();
             let slept = waiter.sleep(self.word, low(sleeping), &owners).map_err(Halt::Failed)?;
             nap = Nap::Yes;
             match slept {
                 Slept::Look | Slept::Lost => {}
-                _ if attempt(self, nap) => return Ok(()),
+                _ if attempt(nap).is_ok() => return Ok(()),
                 Slept::TimedOut => return Err(Halt::TimedOut),
                 Slept::Abandoned => return Err(Halt::Closed),
             }
@@ -394,38 +426,37 @@ impl<W: Word> RawSemaphore<'_, W> {
         self.cells.iter().position(|cell| Cell::of(cell.load(Acquire)).owner == me + 1)
     }
 
-    /// A cell of the process in slot `me` with permits: two threads of it that came at once may have taken two cells.
+    /// A cell of the process in slot `me` with permits.
     fn used_cell_of(&self, me: u16) -> Option<usize> {
         let is_used = |cell: Cell| cell.owner == me + 1 && cell.permits != 0;
         self.cells.iter().position(|cell| is_used(Cell::of(cell.load(Acquire))))
     }
 
-    fn has_free_cell(&self) -> bool {
-        self.cells.iter().any(|cell| Cell::of(cell.load(Acquire)).owner == 0)
+    /// The cell of the process in slot `me` that the next permit goes to.
+    fn cell_for(&self, me: u16) -> Option<usize> {
+        let mut idle = None;
+        for (place, cell) in self.cells.iter().enumerate() {
+            let cell = Cell::of(cell.load(Acquire));
+            match cell.permits {
+                _ if cell.owner != me + 1 => {}
+                0 => idle = Some(place),
+                CELL_FIELD => {}
+                _ => return Some(place),
+            }
+        }
+        idle
     }
 
-    /// The cell of the process in slot `me`, or one that it takes.
-    fn claim(&self, me: u16) -> Option<usize> {
-        if let Some(cell) = self.cell_of(me) {
-            return Some(cell);
-        }
-        self.cells.iter().position(|place| {
+    /// A free cell that it takes for the process in slot `me`.
+    fn claim(&self, me: u16, claimed: &mut Option<usize>) -> Option<usize> {
+        let taken = self.cells.iter().position(|place| {
             let bits = place.load(Acquire);
             let free = Cell::of(bits);
             free.owner == 0
                 && place.exchange(bits, Cell { owner: me + 1, ..free }.to_bits()).is_ok()
-        })
-    }
-
-    /// Gives back the cells of the process in slot `me` that have no permits.
-    fn unclaim(&self, me: u16) {
-        loop {
-            let word = self.settled();
-            let is_idle = |cell: Cell| cell.owner == me + 1 && cell.permits == 0;
-            let idle = self.cells.iter().position(|cell| is_idle(Cell::of(cell.load(Acquire))));
-            let Some(cell) = idle else { return };
-            self.change(word, word, cell, me, Change::Forget);
-        }
+        });
+        *claimed = taken.or(*claimed);
+        taken
     }
 }
 

@@ -56,6 +56,12 @@ impl Header {
         Some(Self { state, generation: half(bits >> 32) })
     }
 
+    /// Whether these are the bits of an object of that generation.
+    #[inline]
+    pub(super) fn is_live(bits: u64, generation: u32) -> bool {
+        bits >> 32 == u64::from(generation) && bits & 3 == 2
+    }
+
     pub(super) fn with(self, state: State) -> Self {
         Self { state, ..self }
     }
@@ -83,6 +89,9 @@ mod tests {
             for generation in [0, 1, u32::MAX] {
                 let header = Header { state, generation };
                 assert_eq!(Header::from_bits(header.to_bits()), Some(header));
+                let is_live = matches!(state, State::Live { .. });
+                assert_eq!(Header::is_live(header.to_bits(), generation), is_live);
+                assert!(!Header::is_live(header.to_bits(), generation ^ 1));
             }
         }
         assert_eq!(Header::from_bits(0), Some(Header { state: State::Free, generation: 0 }));

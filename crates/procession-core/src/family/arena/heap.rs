@@ -14,6 +14,7 @@ use super::super::stamp::ProcessId;
 use super::super::table::Table;
 use super::super::words::{Word, Words};
 use super::header::{Header, State};
+use super::recover::Kind;
 
 /// Words in a place.
 pub(super) const PLACE: usize = 8;
@@ -156,8 +157,20 @@ impl<'a, W: Words> Heap<'a, W> {
                 return Some((number, free.generation));
             }
             self.table.release(me, number);
+            self.free_if_lost(number);
             None
         })
+    }
+
+    /// Frees what whoever took the place has dropped already, and did not free because of the hold that the caller had. What is
+    /// or was in a message, and extensions, are left to those who look when there is no room.
+    fn free_if_lost(&self, number: u32) {
+        if let Hold::Unheld(seen) = self.look(number)
+            && let State::Live { kind, .. } = seen.state
+            && kind != Kind::EXTENSION.number()
+        {
+            self.free(number, seen);
+        }
     }
 
     fn chunks_of(&self, class: u8) -> usize {
@@ -240,7 +253,7 @@ impl<'a, W: Words> Heap<'a, W> {
         Notes::from_bits(bits) == notes && self.notes_word(number).exchange(bits, gone)
     }
 
-    /// Notes that the object is about to be put into a message. For whoever holds it.
+    /// Notes that the object was put into a message, whose ticket claims it. For whoever holds it.
     pub(super) fn note_sent(&self, number: u32) {
         loop {
             let bits = self.notes_word(number).load(Acquire);
@@ -276,24 +289,23 @@ impl<'a, W: Words> Heap<'a, W> {
 
     /// Frees the object if nobody has received it since [`look`](Self::look) found that nobody has it.
     pub(super) fn free(&self, number: u32, seen: Header) -> bool {
-        // Read first: once it is free its words are another's.
-        let link = self.word(number, LINK).load(Acquire);
+        // Read first: once it is free its words are another's, and so may be the place that they name.
+        let extension = self.extension_of(number);
         let is_free = self.change(number, seen, seen.freed());
+        // A dead process may hold it that made it: then it goes when that is recovered.
         if is_free
-            && let Some(extension) = u32::try_from(link).ok().and_then(|link| link.checked_sub(1))
+            && let Some((extension, header)) = extension
+            && self.look(extension) == Hold::Unheld(header)
         {
-            self.free_extension(extension);
+            self.change(extension, header, header.freed());
         }
         is_free
     }
 
-    fn free_extension(&self, number: u32) {
-        if number < self.extent.places()
-            && let Some(header) = self.header(number)
-            && matches!(header.state, State::Live { .. })
-        {
-            self.change(number, header, header.freed());
-        }
+    fn extension_of(&self, number: u32) -> Option<(u32, Header)> {
+        let link = self.word(number, LINK).load(Acquire);
+        let extension = u32::try_from(link).ok()?.checked_sub(1)?;
+        Some((extension, self.header(extension)?))
     }
 
     /// What is at `number`. Nothing if there is no such place, or somebody wrote over it.
@@ -337,7 +349,12 @@ impl<'a, W: Words> Heap<'a, W> {
     }
 
     fn header_word(&self, number: u32) -> &'a W::Word {
-        self.table.words().at(self.base + self.extent.first_header() + number as usize)
+        self.table.words().at(self.header_index(number))
+    }
+
+    /// Which of the words the header of the place `number` is.
+    pub(super) fn header_index(&self, number: u32) -> usize {
+        self.base + self.extent.first_header() + number as usize
     }
 
     /// The only place that changes a header.

@@ -14,8 +14,9 @@ use procession_sys::prim::model;
 use super::super::loom::{Loads, ModelWord, explore};
 use super::super::stamp::ProcessId;
 use super::super::table::{Entry, Origin, Size, Table};
+use super::super::words::{Word, Words};
 use super::header::{Header, State};
-use super::heap::{Extent, Heap, Hold};
+use super::heap::{Extent, Heap, Hold, LINK};
 
 const SIZE: Size = Size { slots: 3, hold_words: 1 };
 const EXTENT: Extent = Extent { chunks: 1, chunk: 2 };
@@ -51,16 +52,35 @@ impl World {
 
     /// Makes an object, as `me`.
     fn make(&self, me: ProcessId) -> (u32, u32) {
-        let (number, generation) = self.heap().claim(me, 0, &mut 0, |_| true).unwrap();
-        self.heap().clear(number, 0);
-        self.heap().publish(number, generation, me.slot, 0, KIND);
-        (number, generation)
+        self.try_make(me).unwrap()
     }
 
-    /// Puts the object into the one message that there is.
+    fn try_make(&self, me: ProcessId) -> Option<(u32, u32)> {
+        let (number, generation) = self.heap().claim(me, 0, &mut 0, |_| true)?;
+        self.heap().clear(number, 0);
+        self.heap().publish(number, generation, me.slot, 0, KIND);
+        Some((number, generation))
+    }
+
+    /// Makes an object and its extension, as `me`, who has no handle to that any more.
+    fn make_extended(&self, me: ProcessId) -> [(u32, u32); 2] {
+        let [parent, extension] = [self.make(me), self.make(me)];
+        let link = self.table.words().at(self.heap().first_word(parent.0) + LINK);
+        link.store(u64::from(extension.0) + 1, Release);
+        self.table.release(me, extension.0);
+        [parent, extension]
+    }
+
+    /// Puts the object into the one message that there is. Claimed first, so that whoever finds the note finds the claim as well.
     fn send(&self, number: u32) {
-        self.heap().note_sent(number);
         self.ticket.store(1, Release);
+        self.heap().note_sent(number);
+    }
+
+    /// As `Object::notice_lost_messages`.
+    fn notice_lost_messages(&self, number: u32) -> bool {
+        let notes = self.heap().notes(number);
+        notes.is_out() && self.ticket.load(Acquire) == 0 && self.heap().note_gone(number, notes)
     }
 
     /// What is done when the last handle of `me` is dropped; tells whether the object went.
@@ -74,6 +94,15 @@ impl World {
             Hold::Held => false,
             Hold::Out(_) if self.ticket.load(Acquire) == 1 => false,
             Hold::Out(seen) | Hold::Unheld(seen) => self.heap().free(number, seen),
+        }
+    }
+
+    /// As [`free_if_unheld`](Self::free_if_unheld), for what belongs to a parent as long as that is there.
+    fn free_extension_if_unheld(&self, parent: (u32, u32), number: u32) {
+        if let Hold::Unheld(seen) = self.heap().look(number)
+            && !self.is_live(parent.0, parent.1)
+        {
+            self.heap().free(number, seen);
         }
     }
 
@@ -181,5 +210,88 @@ fn a_place_that_is_used_again_is_not_what_it_was() {
         let has_received = hostile.join().unwrap();
         assert_ne!(has_gone, has_received, "either it was there, or it was not");
         assert_eq!(world.table.is_held_by(process(1), number), has_received);
+    });
+}
+
+#[test]
+fn an_extension_goes_with_its_parent_and_nothing_else_does() {
+    explore(3, |loads| {
+        let world = Arc::new(World::new(loads));
+        let [parent, extension] = world.make_extended(process(0));
+        let there = Arc::clone(&world);
+        let other = thread::spawn(move || assert!(there.drop_last(process(0), parent.0)));
+        // Meanwhile somebody collects what belongs to nobody, and makes what it has room for.
+        world.free_extension_if_unheld(parent, extension.0);
+        let made: Vec<_> = (0..2).filter_map(|_| world.try_make(process(1))).collect();
+        other.join().unwrap();
+        assert!(made.iter().all(|(number, generation)| world.is_live(*number, *generation)));
+        assert!(!world.is_live(extension.0, extension.1));
+    });
+}
+
+#[test]
+fn an_extension_stays_as_long_as_a_dead_process_holds_it() {
+    explore(3, |loads| {
+        let world = Arc::new(World::new(loads));
+        let [parent, extension] = world.make_extended(process(0));
+        // It died between the link and the drop, over a handle of its own.
+        world.table.hold(process(2), extension.0);
+        let there = Arc::clone(&world);
+        let other = thread::spawn(move || assert!(there.drop_last(process(0), parent.0)));
+        let made = world.try_make(process(1));
+        assert!(made.is_none_or(|(number, _)| !world.table.is_held_by(process(2), number)));
+        // Its recoverer: what belongs to no parent goes.
+        world.table.release(process(2), extension.0);
+        world.free_extension_if_unheld(parent, extension.0);
+        other.join().unwrap();
+        assert!(!world.is_live(extension.0, extension.1));
+    });
+}
+
+#[test]
+fn who_loses_a_place_to_another_keeps_it_from_nothing() {
+    explore(3, |loads| {
+        let world = Arc::new(World::new(loads));
+        let there = Arc::clone(&world);
+        let other = thread::spawn(move || there.make(process(1)));
+        let (number, generation) = world.make(process(0));
+        world.drop_last(process(0), number);
+        let theirs = other.join().unwrap();
+        assert!(!world.is_live(number, generation));
+        assert!(world.is_live(theirs.0, theirs.1));
+    });
+}
+
+#[test]
+fn a_message_that_is_on_its_way_is_not_taken_for_lost() {
+    explore(3, |loads| {
+        let world = Arc::new(World::new(loads));
+        let (number, generation) = world.make(process(0));
+        world.table.hold(process(1), number);
+        let there = Arc::clone(&world);
+        let waiter = thread::spawn(move || {
+            assert!(!there.notice_lost_messages(number));
+            there.drop_last(process(1), number);
+        });
+        world.send(number);
+        world.drop_last(process(0), number);
+        waiter.join().unwrap();
+        assert!(world.heap().receive(process(2), number, generation));
+    });
+}
+
+#[test]
+fn a_message_that_is_lost_is_noticed_once() {
+    explore(3, |loads| {
+        let world = Arc::new(World::new(loads));
+        let (number, generation) = world.make(process(0));
+        world.send(number);
+        let there = Arc::clone(&world);
+        let other = thread::spawn(move || there.notice_lost_messages(number));
+        world.ticket.store(0, Release);
+        let here = world.notice_lost_messages(number);
+        let there = other.join().unwrap();
+        assert!(here ^ there);
+        assert!(world.heap().notes(number).was_lost && world.is_live(number, generation));
     });
 }

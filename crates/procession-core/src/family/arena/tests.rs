@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
-use procession_sys::prim::Ordering::Relaxed;
-
 use super::*;
 use crate::Message;
 

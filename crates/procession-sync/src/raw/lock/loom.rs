@@ -230,26 +230,33 @@ fn who_was_told_and_repairs_nothing_leaves_it_dead() {
     });
 }
 
-/// Two who sleep observe the first owner and nobody else. It unlocks, another takes the lock by the fast path, and dies over
-/// it; before that, the deadline of those that have one passes.
-fn watched(loads: Loads, waiters: [fn() -> Sleepy<'static>; 2]) {
+/// Two who sleep observe the first owner; the second, the first sleeper as well. The owner unlocks, another takes the lock by the
+/// fast path, and dies over it; before that, the deadline of those that have one passes.
+fn watched(loads: Loads, waiters: [fn() -> Sleepy<'static>; 2], first_life: Life) {
     let world = Arc::new(World::new(loads));
     let other = Arc::clone(&world);
     let village = Arc::new(Village::new(move |dead| {
         other.recover(dead, &Life::long());
     }));
     world.take(0, &Life::long(), &mut Sleepy::new()).unwrap();
-    let others: Vec<_> = (1..)
+    let sleepers = [(1, None, first_life), (2, Some(1), Life::long())];
+    let others: Vec<_> = sleepers
+        .into_iter()
         .zip(waiters)
-        .map(|(slot, waiter)| {
+        .map(|((slot, neighbour, life), waiter)| {
             let (world, village) = (Arc::clone(&world), Arc::clone(&village));
             thread::spawn(move || {
-                let mut waiter = waiter().armed(&village, slot);
-                let taken = world.take(slot, &Life::long(), &mut waiter);
-                drop(waiter);
-                match taken {
-                    Ok(_) => assert!(world.unlock(slot, &Life::long())),
-                    Err(refused) => assert!(matches!(refused, Refused::TimedOut)),
+                let lived = life.live(|| {
+                    let mut waiter = waiter().armed(&village, slot, neighbour);
+                    let taken = world.take(slot, &life, &mut waiter);
+                    drop(waiter);
+                    match taken {
+                        Ok(_) => assert!(world.unlock(slot, &life)),
+                        Err(refused) => assert!(matches!(refused, Refused::TimedOut)),
+                    }
+                });
+                if lived.is_none() {
+                    village.bury(slot);
                 }
             })
         })
@@ -267,10 +274,17 @@ fn watched(loads: Loads, waiters: [fn() -> Sleepy<'static>; 2]) {
 
 #[test]
 fn the_owner_is_observed_as_long_as_an_observer_sleeps() {
-    explore(3, |loads| watched(loads, [Sleepy::new, Sleepy::new]));
+    explore(2, |loads| watched(loads, [Sleepy::new, Sleepy::new], Life::long()));
 }
 
 #[test]
 fn an_observer_that_goes_hands_on_its_watch() {
-    explore(2, |loads| watched(loads, [Sleepy::until_it_passes, Sleepy::new]));
+    explore(2, |loads| {
+        watched(loads, [Sleepy::until_it_passes, Sleepy::new], Life::long());
+    });
+}
+
+#[test]
+fn an_observer_that_dies_is_observed_by_the_next() {
+    each_death(2, |loads, life| watched(loads, [Sleepy::new, Sleepy::new], life));
 }
