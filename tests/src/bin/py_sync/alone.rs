@@ -19,7 +19,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("alone::who_sets_an_event_and_is_killed_has_set_it", who_sets_an_event_and_is_killed),
     ("alone::the_death_of_all_others_ends_the_wait", the_death_of_all_others_ends_the_wait),
     ("alone::a_blocked_child_learns_that_it_is_alone", a_blocked_child_learns_that_it_is_alone),
-    ("alone::who_died_before_it_read_its_arguments_is_dead", died_before_it_read),
+    ("alone::who_died_before_it_read_its_arguments_is_dead", super::stage::died_before_it_read),
     ("alone::who_ended_in_order_is_not_missed", who_ended_in_order_is_not_missed),
     ("alone::a_thread_that_waits_at_the_end_of_its_process_waits_no_more", waits_at_the_end),
     ("alone::who_dropped_it_is_not_missed", who_dropped_it_is_not_missed),
@@ -322,19 +322,6 @@ fn a_blocked_child_learns_that_it_is_alone() {
         place.kill();
         assert!(value(&waiter));
         was_killed(&owner);
-    }
-}
-
-/// Killed at any instruction between its start and its first.
-fn died_before_it_read() {
-    for round in 0..20 {
-        let event = Event::new().unwrap();
-        let child = Process::spawn(|event: Event| event.wait().unwrap(), (event.clone(),)).unwrap();
-        (0..round * 1000).for_each(|_| std::hint::spin_loop());
-        child.kill().unwrap();
-        let waited = event.wait_timeout(SOON);
-        assert!(matches!(waited, Err(WaitError::Closed)), "{waited:?}");
-        was_killed(&child);
     }
 }
 
