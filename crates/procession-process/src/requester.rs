@@ -191,7 +191,8 @@ impl Connection {
 
     /// Whether the server has ended.
     fn is_gone(&self) -> bool {
-        has_hung_up(&self.control)
+        // A child that it was just forking may still have its end of the connection.
+        has_hung_up(&self.control) || process::has_ended(self.server)
     }
 
     /// Orders a child, which finds at once what `tell` tells it: all of it fits into the socket.

@@ -146,6 +146,21 @@ pub fn kill_and_reap(pid: u32) -> Result<()> {
     })
 }
 
+/// Whether the child `pid`, which nobody has waited for yet, has ended; it stays to be waited for. One that somebody else reaped has.
+///
+/// # Source
+///
+/// `waitid(2)`, `WNOWAIT`.
+pub fn has_ended(pid: u32) -> bool {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return true };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match call("look at", || format!("process {pid}"), || waitid(WaitId::Pid(raw), options)) {
+        Ok(ended) => ended.is_some(),
+        Err(error) => error.code() == crate::OsCode::NO_CHILD,
+    }
+}
+
 /// Names this thread for `ps`, `top` and debuggers; on the main thread that is the name of the process.
 ///
 /// Longer names are cut after 15 bytes.
