@@ -87,6 +87,10 @@ impl<'a> Stage<'a> {
         let victim = self.random.below(WORKERS);
         let child = &self.workers[victim];
         let watched = pidfd::open(child.pid()).expect("it runs");
+        if matches!(self.subject, Subject::Permits(_)) {
+            // It may be inside, and is counted there for ever; its permit may go to another at once.
+            self.board.deaths().fetch_add(1, SeqCst);
+        }
         assert!(pidfd::signal(&watched, signal::KILL).expect("a signal"), "it runs");
         assert!(poll::wait_readable(&watched, patience()).expect("a poll"), "it dies");
         let died = Instant::now();
@@ -121,9 +125,6 @@ impl<'a> Stage<'a> {
                     semaphore.release().expect("a release");
                 }
                 self.lost.1 += u32::from(state == state::TAKING || state == state::GIVING);
-            }
-            Subject::Permits(_) => {
-                self.board.deaths().fetch_add(1, SeqCst);
             }
             _ => {}
         }
