@@ -173,8 +173,10 @@ mod handles {
         passed_around_while_others_come_and_go ALL,
         of_children_by_all_methods_at_once EACH,
         made_by_one_method_used_by_all EACH,
+        to_the_workers_of_a_pool EACH,
         another_kind_is_refused SERVED,
         nothing_is_left_of_them ALL,
+        nothing_is_left_of_a_lock_that_another_gave_back SERVED,
     );
 }
 
@@ -224,16 +226,25 @@ mod alone {
         who_sets_an_event_and_is_killed_has_set_it EACH,
         the_death_of_all_others_ends_the_wait EACH,
         a_blocked_child_learns_that_it_is_alone EACH,
+        who_comes_late_and_dies_is_missed EACH,
         who_died_before_it_read_its_arguments_is_dead EACH,
         who_ended_in_order_is_not_missed EACH,
         a_thread_that_waits_at_the_end_of_its_process_waits_no_more EACH,
         who_dropped_it_is_not_missed FRESH,
         who_never_had_it_is_not_missed EACH,
         who_waits_for_its_own_thread_waits_again EACH,
+    );
+}
+
+/// What follows when a process dies that has a barrier, and when one leaves.
+mod broken {
+    rows!("broken":
         a_dead_party_breaks_a_barrier_until_it_is_reset EACH,
         a_party_that_dies_before_it_arrives_breaks_a_barrier EACH,
+        a_party_that_comes_late_and_dies_breaks_a_barrier EACH,
         a_party_that_dies_acting_breaks_a_barrier EACH,
         who_leaves_a_barrier_in_order_is_not_missed EACH,
+        who_leaves_in_order_is_not_missed_by_those_who_watch EACH,
     );
 }
 

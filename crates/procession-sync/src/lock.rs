@@ -110,7 +110,7 @@ impl Lock {
     /// # Errors
     ///
     /// [`LockError::OwnerDied`] with the guard; [`LockError::Failed`] when this process is out of memory or descriptors.
-    #[inline]
+    #[inline(always)]
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Locked<'_> {
         self.lock_or(|| self.take_slowly(Deadline::NEVER))
@@ -147,8 +147,9 @@ impl Lock {
     }
 
     /// What is inlined is small, and what it gets from the rest comes in registers: a guard that was put together in memory
-    /// costs as much as the lock.
-    #[inline]
+    /// costs as much as the lock. So this, and what it calls on the way, is inlined always: left to itself, the compiler does so
+    /// in some callers and not in others.
+    #[inline(always)]
     fn lock_or(&self, slowly: impl FnOnce() -> Result<Taken, Refused>) -> Locked<'_> {
         if let Some(me) = self.peek_stamp()
             && self.object.is_there()
@@ -168,7 +169,7 @@ impl Lock {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek_stamp(&self) -> Option<Stamp> {
         let me = ProcessId::from_bits(self.me.load(Relaxed))?;
         Some(Stamp::new(me, thread().unwrap_or(0)))
@@ -192,7 +193,7 @@ impl Lock {
         Ok(Stamp::new(me, thread().unwrap_or(0)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn raw(&self) -> RawLock<'static, AtomicU64> {
         raw(self.words, self.object.generation())
     }
@@ -276,7 +277,7 @@ fn register() {
 }
 
 impl<'a> LockGuard<'a> {
-    #[inline]
+    #[inline(always)]
     fn new(lock: &'a Lock, me: Stamp, is_after_death: bool) -> Self {
         let me = me.bits() | if is_after_death { AFTER_DEATH } else { 0 };
         Self { lock, me, notified: Notified::NOBODY }
@@ -311,7 +312,7 @@ impl<'a> LockGuard<'a> {
         is_unlocked
     }
 
-    #[inline]
+    #[inline(always)]
     fn unlock_now(&self) -> bool {
         // A copy that a fork has is not the guard.
         let is_ours = self.stamp().slot().is_some_and(|slot| self.lock.object.family().is_me(slot));
@@ -343,7 +344,7 @@ impl<'a> LockGuard<'a> {
 }
 
 impl Drop for LockGuard<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.unlock_now();
         self.notified.wake(self.lock.object.family());

@@ -1,5 +1,5 @@
 //! The algorithms, over words of any kind: each file has one, with its states, its orderings and who may do what. Beside
-//! each is its loom model.
+//! each are its loom models, and its tests against a model in plain memory.
 
 pub(crate) mod barrier;
 pub(crate) mod condition;
@@ -9,6 +9,8 @@ pub(crate) mod semaphore;
 
 #[cfg(all(test, loom))]
 mod model;
+#[cfg(all(test, not(loom)))]
+mod mortal;
 
 use procession_core::Error;
 

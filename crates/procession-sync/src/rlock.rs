@@ -101,7 +101,7 @@ impl RLock {
     ///
     /// [`LockError::OwnerDied`] with the guard; [`LockError::Failed`] when this process is out of memory, or has too many
     /// threads.
-    #[inline]
+    #[inline(always)]
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Locked<'_> {
         self.lock_or(|| self.take_slowly(Deadline::NEVER))
@@ -138,7 +138,7 @@ impl RLock {
     }
 
     /// As with a `Lock`: what is inlined is small, and gets the rest in registers.
-    #[inline]
+    #[inline(always)]
     fn lock_or(&self, slowly: impl FnOnce() -> Result<Taken, Refused>) -> Locked<'_> {
         if let Some(me) = self.peek_stamp()
             && self.object.is_there()
@@ -159,7 +159,7 @@ impl RLock {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek_stamp(&self) -> Option<Stamp> {
         Some(Stamp::new(ProcessId::from_bits(self.me.load(Relaxed))?, thread()?))
     }
@@ -211,7 +211,7 @@ impl RLock {
         Ok(Stamp::new(self.object.check()?, thread().ok_or_else(many)?))
     }
 
-    #[inline]
+    #[inline(always)]
     fn raw(&self) -> RawLock<'static, AtomicU64> {
         lock::raw(self.words, self.object.generation())
     }
@@ -247,7 +247,7 @@ impl RLock {
     }
 
     /// For the owner.
-    #[inline]
+    #[inline(always)]
     fn unlock_once(&self, me: Stamp) {
         let depth = self.depth_word();
         if depth & (AFTER_DEATH - 1) > 1 {
@@ -305,7 +305,7 @@ fn register() {
 }
 
 impl<'a> RLockGuard<'a> {
-    #[inline]
+    #[inline(always)]
     fn new(lock: &'a RLock, me: Stamp) -> Self {
         Self { lock, me, notified: Notified::NOBODY, _stays: PhantomData }
     }
@@ -327,7 +327,7 @@ impl<'a> RLockGuard<'a> {
     }
 
     /// A copy that a fork has is not the guard.
-    #[inline]
+    #[inline(always)]
     fn is_ours(&self) -> bool {
         let me = ProcessId::from_bits(self.lock.me.load(Relaxed)).map(|me| me.slot);
         me == self.me.slot() && self.lock.raw().owner() == self.me
@@ -360,7 +360,7 @@ impl<'a> RLockGuard<'a> {
 }
 
 impl Drop for RLockGuard<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.is_ours() {
             self.lock.unlock_once(self.me);

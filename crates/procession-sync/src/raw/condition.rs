@@ -223,3 +223,5 @@ fn notified(word: u64) -> u64 {
 
 #[cfg(all(test, loom))]
 mod loom;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -118,3 +118,5 @@ impl<W: Word> RawEvent<'_, W> {
 
 #[cfg(all(test, loom))]
 mod loom;
+#[cfg(all(test, not(loom)))]
+mod tests;

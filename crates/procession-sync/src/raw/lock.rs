@@ -221,3 +221,5 @@ fn can_take(word: u64) -> Option<Taken> {
 
 #[cfg(all(test, loom))]
 mod loom;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -20,6 +20,7 @@
 //! loads and stores are exchanges always, which have one order among them.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+#![expect(clippy::arc_with_non_send_sync, reason = "loom's threads take turns")]
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,10 +1,11 @@
-//! What follows when a process dies that others wait for: permits come back, barriers break, and who is left alone is told.
+//! What follows when a process dies that others wait for: permits come back, and who is left alone is
+//! told.
 
 use std::time::Duration;
 
 use procession::prelude::*;
-use procession::{BarrierError, BoundedSemaphore, Error, WaitError};
-use procession_sys::{Deadline, signal};
+use procession::{BoundedSemaphore, WaitError};
+use procession_sys::signal;
 use procession_tests::{SOON, wait_until};
 use serde::{Deserialize, Serialize};
 
@@ -19,17 +20,13 @@ pub(crate) const ROWS: &[Row] = &[
     ("alone::who_sets_an_event_and_is_killed_has_set_it", who_sets_an_event_and_is_killed),
     ("alone::the_death_of_all_others_ends_the_wait", the_death_of_all_others_ends_the_wait),
     ("alone::a_blocked_child_learns_that_it_is_alone", a_blocked_child_learns_that_it_is_alone),
-    ("alone::who_died_before_it_read_its_arguments_is_dead", super::stage::died_before_it_read),
+    ("alone::who_comes_late_and_dies_is_missed", who_comes_late_and_dies_is_missed),
+    ("alone::who_died_before_it_read_its_arguments_is_dead", died_before_it_read),
     ("alone::who_ended_in_order_is_not_missed", who_ended_in_order_is_not_missed),
     ("alone::a_thread_that_waits_at_the_end_of_its_process_waits_no_more", waits_at_the_end),
     ("alone::who_dropped_it_is_not_missed", who_dropped_it_is_not_missed),
     ("alone::who_never_had_it_is_not_missed", who_never_had_it_is_not_missed),
     ("alone::who_waits_for_its_own_thread_waits_again", waits_again),
-    ("alone::a_dead_party_breaks_a_barrier_until_it_is_reset", a_dead_party_breaks_a_barrier),
-    ("alone::a_party_that_dies_before_it_arrives_breaks_a_barrier", dies_before_it_arrives),
-    ("alone::a_party_that_dies_acting_breaks_a_barrier", a_party_that_dies_acting),
-    ("alone::who_leaves_a_barrier_in_order_is_not_missed", who_leaves_a_barrier_in_order),
-    ("alone::who_leaves_in_order_is_not_missed_by_those_who_watch", who_leaves_while_watched),
 ];
 
 /// Two permits that go back, and one that is nobody's.
@@ -299,29 +296,62 @@ fn the_death_of_all_others_ends_the_wait() {
     was_killed(&child);
 }
 
+/// Waits for one of them; whether it was told that it is alone.
+fn wait_alone(things: Things, tx: Sender<Place>, at: usize) -> bool {
+    let mut guard = things.condition.lock().unwrap();
+    say_where(&tx);
+    let end = match at {
+        0 => things.semaphore.acquire().map(drop),
+        1 => things.semaphore.acquire_raw(),
+        2 => things.event.wait(),
+        _ => things.condition.wait(&mut guard),
+    };
+    matches!(end, Err(WaitError::Closed))
+}
+
 /// It is blocked when the last one dies, and its parent has nothing of it any more.
 fn a_blocked_child_learns_that_it_is_alone() {
-    let wait = |things: Things, tx: Sender<Place>, at: usize| {
-        let mut guard = things.condition.lock().unwrap();
-        say_where(&tx);
-        let end = match at {
-            0 => things.semaphore.acquire().map(drop),
-            1 => things.semaphore.acquire_raw(),
-            2 => things.event.wait(),
-            _ => things.condition.wait(&mut guard),
-        };
-        matches!(end, Err(WaitError::Closed))
-    };
     for at in 0..4 {
         let things = Things::new();
         let (owner, place) = things.with();
         let (tx, rx) = pipe().unwrap();
-        let waiter = Process::spawn(wait, (things, tx, at)).unwrap();
+        let waiter = Process::spawn(wait_alone, (things, tx, at)).unwrap();
         let waiting: Place = next(&rx);
         waiting.falls_asleep();
         place.kill();
         assert!(value(&waiter));
         was_killed(&owner);
+    }
+}
+
+/// The other has slept for long when it gets them, and nobody else looks.
+fn who_comes_late_and_dies_is_missed() {
+    for at in 0..4 {
+        let things = Things::new();
+        let (tx, rx) = pipe().unwrap();
+        let waiter = Process::spawn(wait_alone, (things.clone(), tx, at)).unwrap();
+        let waiting: Place = next(&rx);
+        waiting.falls_asleep();
+        let never = Event::new().unwrap();
+        assert!(matches!(never.wait_timeout(SHORT), Err(WaitError::TimedOut)));
+        let (late, place) = things.with();
+        drop(things);
+        place.kill();
+        assert!(value(&waiter));
+        was_killed(&late);
+    }
+}
+
+/// Killed at any instruction between its start and its first.
+fn died_before_it_read() {
+    for round in 0..20 {
+        let event = Event::new().unwrap();
+        let child = Process::spawn(|event: Event| event.wait().unwrap(), (event.clone(),)).unwrap();
+        (0..round * 1000).for_each(|_| std::hint::spin_loop());
+        child.kill().unwrap();
+        let waited = event.wait_timeout(SOON);
+        assert!(matches!(waited, Err(WaitError::Closed)), "{waited:?}");
+        was_killed(&child);
     }
 }
 
@@ -416,132 +446,4 @@ fn waits_again() {
     }
     thread.join().unwrap();
     assert!(board.get(0) >= 2);
-}
-
-/// Waits at a barrier; whether it was broken.
-fn meet(barrier: Barrier, tx: Sender<Place>) -> bool {
-    say_where(&tx);
-    match barrier.wait() {
-        Ok(_) => false,
-        Err(BarrierError::Broken) => true,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn party_of(barrier: &Barrier) -> (Process<bool>, Place) {
-    let waiting = barrier.waiting();
-    let (tx, rx) = pipe().unwrap();
-    let child = Process::spawn(meet, (barrier.clone(), tx)).unwrap();
-    let place = next(&rx);
-    wait_until("it has arrived", || barrier.waiting() == waiting + 1);
-    (child, place)
-}
-
-fn a_dead_party_breaks_a_barrier() {
-    let barrier = Barrier::new(4).unwrap();
-    for is_noticed in [false, true] {
-        let [first, second, third] = [(); 3].map(|()| party_of(&barrier));
-        second.1.falls_asleep();
-        second.1.kill();
-        if is_noticed {
-            was_killed(&second.0);
-            assert!(barrier.is_broken());
-        }
-        assert!(value(&first.0) && value(&third.0), "those who wait are told");
-        assert!(barrier.is_broken());
-        let late = barrier.wait_timeout(SOON);
-        assert!(matches!(late, Err(BarrierError::Broken)));
-        if !is_noticed {
-            was_killed(&second.0);
-        }
-        barrier.reset().unwrap();
-        let parties = [(); 3].map(|()| party_of(&barrier));
-        assert_eq!(barrier.wait_timeout(SOON).unwrap(), 3);
-        assert!(!parties.iter().any(|(child, _)| value(child)));
-        assert!(!barrier.is_broken());
-    }
-}
-
-fn dies_before_it_arrives() {
-    let barrier = Barrier::new(3).unwrap();
-    let late = |_: Barrier, tx: Sender<Place>| -> () {
-        say_where(&tx);
-        park()
-    };
-    let (tx, rx) = pipe().unwrap();
-    let child = Process::spawn(late, (barrier.clone(), tx)).unwrap();
-    let (party, place) = party_of(&barrier);
-    place.falls_asleep();
-    next(&rx).kill();
-    // The other party waits without a deadline, and is told before this one could be.
-    assert!(value(&party));
-    assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
-    was_killed(&child);
-}
-
-fn a_party_that_dies_acting() {
-    let barrier = Barrier::new(3).unwrap();
-    let act = |barrier: Barrier| -> () {
-        wait_until("the others wait", || barrier.waiting() == 2);
-        let die = || signal::die_of(signal::KILL);
-        let waited = barrier.wait_with(Deadline::NEVER, die);
-        panic!("{waited:?}");
-    };
-    let actor = Process::spawn(act, (barrier.clone(),)).unwrap();
-    let (party, _) = party_of(&barrier);
-    let error = barrier.wait().unwrap_err();
-    assert!(matches!(error, BarrierError::Broken), "{}", Error::from(error));
-    assert!(value(&party));
-    was_killed(&actor);
-    // One that exits over it does not say that it is done either.
-    barrier.reset().unwrap();
-    let act = |barrier: Barrier| -> () {
-        wait_until("the others wait", || barrier.waiting() == 2);
-        drop(barrier.wait_with(Deadline::NEVER, || procession::exit(3)));
-    };
-    let actor = Process::spawn(act, (barrier.clone(),)).unwrap();
-    let (party, _) = party_of(&barrier);
-    let error = barrier.wait().unwrap_err();
-    assert!(matches!(error, BarrierError::Broken), "{}", Error::from(error));
-    assert!(value(&party));
-    assert_eq!(death(&actor).status, ExitStatus::Exited(3));
-}
-
-fn who_leaves_a_barrier_in_order() {
-    let barrier = Barrier::new(2).unwrap();
-    let (party, place) = party_of(&barrier);
-    value(&Process::spawn(|_: Barrier| (), (barrier.clone(),)).unwrap());
-    let exit = |_: Barrier| -> () { procession::exit(3) };
-    let child = Process::spawn(exit, (barrier.clone(),)).unwrap();
-    assert_eq!(death(&child).status, ExitStatus::Exited(3));
-    place.falls_asleep();
-    assert_eq!((barrier.waiting(), barrier.is_broken()), (1, false));
-    barrier.wait_timeout(SOON).unwrap();
-    assert!(!value(&party));
-}
-
-/// One that waits sees the other's end, before their parent does.
-fn who_leaves_while_watched() {
-    let (barrier, event) = (Barrier::new(2).unwrap(), Event::new().unwrap());
-    let leave = |_: Barrier, go: Receiver<()>| go.recv_timeout(SOON).unwrap();
-    let exit = |_: Barrier, go: Receiver<()>| -> () {
-        go.recv_timeout(SOON).unwrap();
-        procession::exit(3)
-    };
-    let pipes = [(); 2].map(|()| pipe::<()>().unwrap());
-    let [(go, wait), (exit_now, wait_too)] = pipes;
-    let leaving = Process::spawn(leave, (barrier.clone(), wait)).unwrap();
-    let exiting = Process::spawn(exit, (barrier.clone(), wait_too)).unwrap();
-    let (party, place) = party_of(&barrier);
-    place.falls_asleep();
-    let pass = || assert!(matches!(event.wait_timeout(SHORT), Err(WaitError::TimedOut)));
-    pass();
-    go.send(()).unwrap();
-    exit_now.send(()).unwrap();
-    pass();
-    assert_eq!((barrier.waiting(), barrier.is_broken()), (1, false));
-    value(&leaving);
-    assert_eq!(death(&exiting).status, ExitStatus::Exited(3));
-    barrier.wait_timeout(SOON).unwrap();
-    assert!(!value(&party));
 }

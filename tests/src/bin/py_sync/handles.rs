@@ -22,8 +22,10 @@ pub(crate) const ROWS: &[Row] = &[
     ("handles::passed_around_while_others_come_and_go", passed_around_while_others_come_and_go),
     ("handles::of_children_by_all_methods_at_once", of_children_by_all_methods_at_once),
     ("handles::made_by_one_method_used_by_all", made_by_one_method_used_by_all),
+    ("handles::to_the_workers_of_a_pool", to_the_workers_of_a_pool),
     ("handles::another_kind_is_refused", another_kind_is_refused),
     ("handles::nothing_is_left_of_them", nothing_is_left_of_them),
+    ("handles::nothing_is_left_of_a_lock_that_another_gave_back", nothing_is_left_of_a_kept_one),
 ];
 
 /// One of each kind.
@@ -352,6 +354,27 @@ fn made_by_one_method_used_by_all() {
     kit.is_marked();
 }
 
+/// In Python they go to workers only when those are made.
+fn to_the_workers_of_a_pool() {
+    const TASKS: u64 = 100;
+    const COUNTS: u64 = 50;
+    let pool = Pool::new().unwrap();
+    let (lock, board, started) = (Lock::new().unwrap(), Board::new(1), Event::new().unwrap());
+    let count = |(lock, board, started): (Lock, Board, Event)| {
+        started.wait_timeout(SOON).unwrap();
+        for _ in 0..COUNTS {
+            let _guard = lock.lock().unwrap();
+            board.count_carelessly(0);
+        }
+        lock
+    };
+    started.set().unwrap();
+    let tasks = (0..TASKS).map(|_| (lock.clone(), board.clone(), started.clone()));
+    let locks = pool.map(count, tasks).unwrap();
+    assert_eq!(board.get(0), TASKS * COUNTS);
+    assert!(locks.len() == 100 && locks.iter().all(|back| back.is_same(&lock)));
+}
+
 /// Written as one thing and read as another.
 #[derive(Debug)]
 struct Disguised<A, B>(Option<A>, Option<B>);
@@ -408,5 +431,23 @@ fn nothing_is_left_of_them() {
     let last = value(&child);
     wait_until("the last one is left", || family.objects() == before + Kit::OBJECTS);
     drop(last);
+    assert_eq!(family.objects(), before);
+}
+
+/// Who locked it has no handle any more when it is given back.
+fn nothing_is_left_of_a_kept_one() {
+    let family = Family::current().unwrap();
+    let (tx, rx) = pipe().unwrap();
+    let give_back =
+        |rx: Receiver<Lock>| rx.iter().for_each(|lock| lock.unwrap().release().unwrap());
+    let child = Process::spawn(give_back, (rx,)).unwrap();
+    let before = family.objects();
+    for _ in 0..100 {
+        let lock = Lock::new().unwrap();
+        lock.lock().unwrap().keep();
+        tx.send(lock).unwrap();
+    }
+    drop(tx);
+    value(&child);
     assert_eq!(family.objects(), before);
 }

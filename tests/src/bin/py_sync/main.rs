@@ -4,6 +4,7 @@
 
 mod alone;
 mod barrier;
+mod broken;
 mod condition;
 mod death;
 mod event;
@@ -27,6 +28,7 @@ fn main() {
         forks::ROWS,
         death::ROWS,
         alone::ROWS,
+        broken::ROWS,
         resources::ROWS,
         policies::ROWS,
     ]

@@ -1,5 +1,7 @@
 //! However a process waits, it is the same that it waits for.
 
+use std::time::Duration;
+
 use procession::prelude::*;
 use procession::waiting::{Policy, policy, set_policy};
 use procession::{LockError, WaitError};
@@ -48,6 +50,17 @@ fn waits_by(how: Policy) {
         set_policy(how);
     }
     let event = Event::new().unwrap();
+    let set = |event: Event, waiter: Place| {
+        waiter.falls_asleep();
+        event.set().unwrap();
+    };
+    if how != Policy::Spin {
+        // For ever, in other words.
+        let child = Process::spawn(set, (event.clone(), Place::here())).unwrap();
+        event.wait_timeout(Duration::MAX).unwrap();
+        assert!(event.clear().unwrap());
+        value(&child);
+    }
     let waited = takes(SHORT, || event.wait_timeout(SHORT));
     assert!(matches!(waited, Err(WaitError::TimedOut)));
     let lock = Lock::new().unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use procession::prelude::*;
-use procession::{Death, StartMethod, WaitError, start_method};
+use procession::{Death, StartMethod, start_method};
 use procession_sys::fork::thread_id;
 use procession_sys::memory::SharedWords;
 use procession_sys::prim::AtomicU64;
@@ -167,18 +167,5 @@ impl<'de> Deserialize<'de> for Board {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Handle(file) = Handle::<OwnedFd>::deserialize(deserializer)?;
         Ok(Self(Arc::new(SharedWords::open(file).unwrap())))
-    }
-}
-
-/// Killed at any instruction between its start and its first.
-pub(crate) fn died_before_it_read() {
-    for round in 0..20 {
-        let event = Event::new().unwrap();
-        let child = Process::spawn(|event: Event| event.wait().unwrap(), (event.clone(),)).unwrap();
-        (0..round * 1000).for_each(|_| std::hint::spin_loop());
-        child.kill().unwrap();
-        let waited = event.wait_timeout(SOON);
-        assert!(matches!(waited, Err(WaitError::Closed)), "{waited:?}");
-        was_killed(&child);
     }
 }

@@ -118,15 +118,12 @@ impl<'a> Stage<'a> {
         let status = self.workers[victim].join();
         assert!(matches!(status, Err(procession::JoinError::Died(_))), "{status:?}");
         let state = self.board.state(victim).swap(state::IDLE, SeqCst);
-        match &self.subject {
-            Subject::RawPermits(semaphore) => {
-                if state == state::HAS {
-                    // For sure; so the others need not do without it.
-                    semaphore.release().expect("a release");
-                }
-                self.lost.1 += u32::from(state == state::TAKING || state == state::GIVING);
+        if let Subject::RawPermits(semaphore) = &self.subject {
+            if state == state::HAS {
+                // For sure; so the others need not do without it.
+                semaphore.release().expect("a release");
             }
-            _ => {}
+            self.lost.1 += u32::from(state == state::TAKING || state == state::GIVING);
         }
     }
 

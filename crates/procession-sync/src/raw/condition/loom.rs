@@ -1,6 +1,7 @@
 //! Models of the condition, with its lock: a store of items, and those who wait for one.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+#![expect(clippy::arc_with_non_send_sync, reason = "loom's threads take turns")]
 
 use std::sync::Arc;
 
@@ -122,7 +123,7 @@ impl Process<'_> {
     /// As `Condition::wait_for` does.
     fn consume(&self, mut waiter: Sleepy<'_>) -> Result<(), Halt> {
         self.lock();
-        while self.items.load(Acquire) % MADE == 0 {
+        while self.items.load(Acquire).is_multiple_of(MADE) {
             let place = self.condition.enter(self.slot).unwrap();
             self.unlock();
             let waited = RawCondition::wait(place, &mut waiter);
@@ -236,7 +237,7 @@ fn a_waiter_that_dies_takes_no_notification_with_it() {
         world.with(0, &Life::long(), |process| {
             process.lock();
             // Unless it has taken the item, the other gets it with no more ado.
-            let is_gone = process.items.load(Acquire) % MADE == 0;
+            let is_gone = process.items.load(Acquire).is_multiple_of(MADE);
             process.produce(is_gone.into());
         });
         consumer.join().unwrap();

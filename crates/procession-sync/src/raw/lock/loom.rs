@@ -1,6 +1,7 @@
 //! Models of the lock.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+#![expect(clippy::arc_with_non_send_sync, reason = "loom's threads take turns")]
 
 use std::sync::Arc;
 
