@@ -176,7 +176,6 @@ mod handles {
         to_the_workers_of_a_pool EACH,
         another_kind_is_refused SERVED,
         nothing_is_left_of_them ALL,
-        nothing_is_left_of_a_lock_that_another_gave_back SERVED,
     );
 }
 

@@ -41,11 +41,11 @@ mod words;
 use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 
-use procession_sys::fd;
 use procession_sys::memory::SharedWords;
 use procession_sys::prim::Ordering::Relaxed;
 use procession_sys::prim::{AtomicU32, AtomicU64};
 use procession_sys::wipe::{PerProcess, SetOnce, WipedWord, namespaces};
+use procession_sys::{fd, process};
 use serde::{Deserialize, Serialize};
 
 pub use hooks::register_recovery;
@@ -569,6 +569,23 @@ impl Invitation {
         {
             // If somebody else was faster, or the parent is dead already and the slot gone, it finds out when it joins.
             family.table.arrive(self.id, pid);
+            if pid == process::id() {
+                self.leave_at_exit(family, pid);
+            }
+        }
+    }
+
+    /// Who ends in order and has never joined has left, all the same.
+    fn leave_at_exit(&self, family: &'static Family, pid: u32) {
+        let id = self.id;
+        let leave = move || {
+            if family.table.state_of(id) == Some(State::Arriving { pid }) {
+                family.table.set_left(id.slot);
+            }
+        };
+        // Without the memory for it, it is taken for dead.
+        if let Ok(finalizer) = exit::Finalizer::new(i32::MIN, leave) {
+            finalizer.keep();
         }
     }
 

@@ -214,11 +214,8 @@ impl<'a> Wait<'a> {
         if self.deadline.has_passed() {
             return Ok(Slept::TimedOut);
         }
-        match self.is_armed {
-            // The backstop: as if nobody had been observed.
-            true => self.look_again(),
-            false => self.arm(&owners()),
-        }
+        // At the backstop as well: others may have come since.
+        self.arm(&owners())
     }
 
     fn covers(&self, owners: &[u16]) -> bool {

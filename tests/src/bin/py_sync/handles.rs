@@ -25,7 +25,6 @@ pub(crate) const ROWS: &[Row] = &[
     ("handles::to_the_workers_of_a_pool", to_the_workers_of_a_pool),
     ("handles::another_kind_is_refused", another_kind_is_refused),
     ("handles::nothing_is_left_of_them", nothing_is_left_of_them),
-    ("handles::nothing_is_left_of_a_lock_that_another_gave_back", nothing_is_left_of_a_kept_one),
 ];
 
 /// One of each kind.
@@ -431,23 +430,5 @@ fn nothing_is_left_of_them() {
     let last = value(&child);
     wait_until("the last one is left", || family.objects() == before + Kit::OBJECTS);
     drop(last);
-    assert_eq!(family.objects(), before);
-}
-
-/// Who locked it has no handle any more when it is given back.
-fn nothing_is_left_of_a_kept_one() {
-    let family = Family::current().unwrap();
-    let (tx, rx) = pipe().unwrap();
-    let give_back =
-        |rx: Receiver<Lock>| rx.iter().for_each(|lock| lock.unwrap().release().unwrap());
-    let child = Process::spawn(give_back, (rx,)).unwrap();
-    let before = family.objects();
-    for _ in 0..100 {
-        let lock = Lock::new().unwrap();
-        lock.lock().unwrap().keep();
-        tx.send(lock).unwrap();
-    }
-    drop(tx);
-    value(&child);
     assert_eq!(family.objects(), before);
 }
