@@ -117,6 +117,7 @@ fn a_worker_that_dies_fails_its_task_alone_with_pid_and_signal() {
         ("exit", ExitStatus::Exited(3)),
         ("exit well", ExitStatus::Exited(0)),
     ] {
+        wait_until("all seats are taken", || pool.worker_pids().len() == 2);
         let before = pool.worker_pids();
         let items = (0..20).map(|i| if i == 8 { way } else { "live" }.to_owned());
         let mut results = pool.try_map(|way: String| die(&way), items);
@@ -134,7 +135,6 @@ fn a_worker_that_dies_fails_its_task_alone_with_pid_and_signal() {
         assert!(results.iter().all(|result| *result.as_ref().unwrap() == 7), "{way}");
         assert_eq!(Error::from(error).kind(), ErrorKind::Died);
     }
-    wait_until("all seats are taken again", || pool.worker_pids().len() == 2);
 }
 
 #[derive(Serialize, Deserialize)]

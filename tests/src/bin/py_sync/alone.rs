@@ -376,6 +376,8 @@ fn waits_at_the_end() {
         let condition = things.condition.clone();
         std::thread::spawn(move || condition.wait(&mut condition.lock().unwrap()));
         wait_until("it waits", || things.condition.waiting() == 1);
+        // It has unlocked by now, or this process would end over the lock.
+        drop(things.condition.lock().unwrap());
         std::thread::spawn(move || drop(things.semaphore.acquire().unwrap()));
     };
     let notify = |count| {

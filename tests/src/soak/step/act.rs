@@ -330,15 +330,22 @@ impl Stage {
             }
             "event-sleeper" => Waiting::start(move || waited(props.event.wait_timeout(SOON))),
             "notify" | "notified" => {
-                if self.name == "notified" {
-                    // The actor waits first.
-                    wait_until("it waits", || props.condition.waiting() == 1);
-                }
-                Waiting::start(move || {
+                // The actor waits first, where it waits.
+                let others = usize::from(self.name == "notified");
+                let condition = props.condition.clone();
+                let waiters = |count| {
+                    wait_until("they wait", || condition.waiting() == count);
+                    // Whoever counts as waiting has unlocked by then.
+                    drop(condition.lock().expect("nobody died yet"));
+                };
+                waiters(others);
+                let waiter = Waiting::start(move || {
                     let mut guard = props.condition.lock().expect("nobody died yet");
                     let got = waited(props.condition.wait_timeout(&mut guard, SOON));
                     if guard.is_after_death() { Got::Death } else { got }
-                })
+                });
+                waiters(others + 1);
+                waiter
             }
             "barrier-last" => Waiting::start(move || match props.barrier.wait_timeout(SOON) {
                 Ok(_) => Got::It,
