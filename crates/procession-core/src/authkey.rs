@@ -1,22 +1,42 @@
 //! The key by which the processes of a family know each other.
 //!
-//! The first process that needs it makes it of 32 random bytes; each child gets its parent's. Listeners and clients use it
-//! when they are given none of their own.
+//! The first process that needs it makes it of 32 random bytes; each child gets its parent's. Listeners and clients are given
+//! [it](AuthKey::current), or one of their own.
 
 use std::fmt;
 
+use constant_time_eq::constant_time_eq;
 use procession_sys::random;
 use procession_sys::wipe::SetOnce;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use crate::Result;
 
 /// Bytes that two processes must share to talk to each other. Never printed.
 ///
+/// Two keys are compared in a time that tells nothing but their lengths. Any bytes are a key, none at all, too.
+///
+/// # Drop, kill, fork
+///
+/// The bytes are overwritten when the key is dropped. They are not when the process is killed, nor where they were before they
+/// became a key, nor in messages by which a key travels; and the key of the process lives as long as that. A forked child has a copy.
+///
 /// # Source
 ///
 /// CPython `multiprocessing.process.AuthenticationString`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// # Examples
+///
+/// ```
+/// use procession_core::authkey::AuthKey;
+///
+/// let key = AuthKey::from(&b"correct horse battery staple"[..]);
+/// assert_eq!(format!("{key:?}"), "AuthKey(..)");
+/// assert_ne!(&key, AuthKey::current()?);
+/// # Ok::<(), procession_core::Error>(())
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
 pub struct AuthKey(Vec<u8>);
 
 static CURRENT: SetOnce<AuthKey> = SetOnce::new();
@@ -35,9 +55,9 @@ impl AuthKey {
         match CURRENT.get() {
             Some(key) => Ok(key),
             None => {
-                let mut bytes = vec![0; 32];
-                random::fill(&mut bytes)?;
-                Ok(CURRENT.set(Self(bytes)))
+                let mut key = Self(vec![0; 32]);
+                random::fill(&mut key.0)?;
+                Ok(CURRENT.set(key))
             }
         }
     }
@@ -50,6 +70,20 @@ impl AuthKey {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl PartialEq for AuthKey {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for AuthKey {}
+
+impl Drop for AuthKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -84,5 +118,15 @@ mod tests {
         assert_eq!(format!("{key:?}"), "AuthKey(..)");
         AuthKey::from(&b"other"[..]).set_current();
         assert_eq!(AuthKey::current().unwrap().as_bytes(), b"other");
+    }
+
+    #[test]
+    fn keys_are_equal_when_all_of_their_bytes_are() {
+        let key = |bytes: &[u8]| AuthKey::from(bytes);
+        assert_eq!(key(b"secret"), key(b"secret"));
+        assert_eq!(key(b""), key(b""));
+        for other in [&b"secreT"[..], b"Secret", b"secre", b"secrets", b""] {
+            assert_ne!(key(b"secret"), key(other));
+        }
     }
 }

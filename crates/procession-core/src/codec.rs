@@ -1,9 +1,28 @@
 //! How values become bytes.
+//!
+//! [`Codec`] is a format, and [`Postcard`] the one that is used; [`as_block`] and [`block_target`] let a transport carry what
+//! is a block of bytes anyhow without encoding it. The format is written by `encoder` and read by `decoder`, for serde's
+//! data model as it stands; both look for vectors of numbers on the way, and copy those at once. That changes no byte.
+
+mod block;
+mod decoder;
+mod depth;
+mod encoder;
+mod fault;
+mod target;
+mod varint;
+mod visitors;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use block::{Block, as_block};
+pub use target::{BlockBuilder, BlockTarget, block_target};
+
 use crate::{Error, ErrorKind, Result};
+use decoder::Decoder;
+use encoder::Encoder;
+use fault::Fault;
 
 /// A format for values between processes.
 ///
@@ -14,7 +33,7 @@ pub trait Codec {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Encode`] when the value refuses or the format cannot express it; `out` may then end in half a value.
+    /// [`ErrorKind::Encode`] when the value refuses or the format cannot express it; `out` is lost then.
     fn encode_into<T: Serialize + ?Sized>(value: &T, out: Vec<u8>) -> Result<Vec<u8>>;
 
     /// Reads a value that takes up all of `bytes`, which may come from anybody.
@@ -27,6 +46,21 @@ pub trait Codec {
 
 /// The codec of this workspace: compact, positional, without names.
 ///
+/// It is the postcard wire format but for sequences, the keys of maps, and depth:
+///
+/// - **Integers that are elements of a sequence have a fixed width**, little-endian, where postcard has varints. So `Vec<u64>`,
+///   `Vec<f32>`, `String` and their like are blocks, wherever they stand in a value, and are copied at once. `usize` and
+///   `isize` have 8 bytes. It makes no difference what holds the sequence (`Vec<&u32>`, `BTreeSet<u32>`), nor whether the
+///   integers are in newtypes; an integer deeper in an element (in an `Option`, a tuple) is a varint. Tuples and arrays have no
+///   length, and are no sequences.
+/// - **Each element of a sequence and each key of a map takes a byte at least**: one that has none is a zero byte. So no
+///   sequence is longer than the bytes that are left.
+/// - **At most 256 options, variants, sequences and maps are nested in each other**. More are an error at both ends, before they
+///   are a stack overflow.
+///
+/// Bytes from anybody are a value or an [`ErrorKind::Decode`]. They take memory in proportion to how many they are, whatever
+/// length they announce.
+///
 /// # Source
 ///
 /// The postcard wire format, <https://postcard.jamesmunns.com/wire-format>.
@@ -34,26 +68,40 @@ pub trait Codec {
 pub struct Postcard;
 
 impl Codec for Postcard {
-    fn encode_into<T: Serialize + ?Sized>(value: &T, out: Vec<u8>) -> Result<Vec<u8>> {
-        postcard::to_extend(value, out).map_err(|error| {
-            let type_name = std::any::type_name::<T>();
-            Error::new(ErrorKind::Encode, format!("could not encode a {type_name}"))
-                .caused_by(&error)
-        })
+    fn encode_into<T: Serialize + ?Sized>(value: &T, mut out: Vec<u8>) -> Result<Vec<u8>> {
+        match value.serialize(Encoder::new(&mut out)) {
+            Ok(()) => Ok(out),
+            Err(fault) => Err(not_encoded::<T>(&fault)),
+        }
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-        let failed = || {
-            let type_name = std::any::type_name::<T>();
-            Error::new(ErrorKind::Decode, format!("could not decode a {type_name}"))
-        };
-        match postcard::take_from_bytes(bytes) {
-            Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => {
-                let left = format!("{} of {} bytes are left over", rest.len(), bytes.len());
-                Err(failed().caused_by(&Error::new(ErrorKind::Decode, left)))
-            }
-            Err(error) => Err(failed().caused_by(&error)),
+        let mut rest = bytes;
+        let value =
+            T::deserialize(Decoder::new(&mut rest)).map_err(|fault| not_decoded::<T>(&fault))?;
+        match rest.len() {
+            0 => Ok(value),
+            left => Err(left_over::<T>(left, bytes.len())),
         }
     }
 }
+
+#[cold]
+fn not_encoded<T: ?Sized>(fault: &Fault) -> Error {
+    let type_name = std::any::type_name::<T>();
+    Error::new(ErrorKind::Encode, format!("could not encode a {type_name}")).caused_by(fault)
+}
+
+#[cold]
+fn not_decoded<T>(fault: &Fault) -> Error {
+    let type_name = std::any::type_name::<T>();
+    Error::new(ErrorKind::Decode, format!("could not decode a {type_name}")).caused_by(fault)
+}
+
+#[cold]
+fn left_over<T>(left: usize, of: usize) -> Error {
+    not_decoded::<T>(&Fault::because(format!("{left} of {of} bytes are left over")))
+}
+
+#[cfg(test)]
+mod tests;

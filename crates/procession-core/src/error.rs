@@ -74,6 +74,8 @@ pub enum ErrorKind {
     Taken,
     /// The object is out of order for good: its workers could not be started, say.
     Broken,
+    /// The other end does not know the key, or does not speak as somebody who does.
+    Authentication,
     /// An argument makes no sense.
     InvalidInput,
     /// Not possible here.

@@ -7,8 +7,8 @@
 //!
 //! The tables are a stack, because a value may encode another message while it is being encoded. A table lives exactly
 //! as long as the call that made it: when encoding fails, or panics, the copies are closed and nothing is attached to
-//! whatever message this thread encodes next. The alternative, a serializer of our own around the codec's, would have to
-//! forward every method of serde's traits for every type, to carry one pointer.
+//! whatever message this thread encodes next. A serializer that carries the
+//! table would be no help: a value's own code is generic over the serializer, and cannot reach what is in it.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -9,6 +9,7 @@ mod error;
 pub mod exit;
 pub mod family;
 mod handle;
+pub mod holder;
 pub mod lifeline;
 mod message;
 pub mod threads;

@@ -99,13 +99,22 @@ pub struct Spin {
     /// How many pauses are left; nothing before the first.
     left: Option<u32>,
     pause: u32,
+    /// The most pauses between two looks.
+    step: u32,
 }
 
 impl Spin {
     /// Spinning as the policy has it; `share` divides the bound, for what is waited for more shortly.
     #[inline]
     pub fn new(share: u32) -> Self {
-        Self { share, parties: 2, left: None, pause: 1 }
+        Self { share, parties: 2, left: None, pause: 1, step: 32 }
+    }
+
+    /// For a wait in which nobody else looks at the same word: it looks all the time.
+    #[inline]
+    #[must_use]
+    pub fn eager(self) -> Self {
+        Self { step: 2, ..self }
     }
 
     /// For a wait in which so many parties wait for each other: they do not spin unless all can run at once.
@@ -130,7 +139,7 @@ impl Spin {
             std::hint::spin_loop();
         }
         self.left = Some(left - pause);
-        self.pause = (self.pause * 2).min(32);
+        self.pause = (self.pause * 2).min(self.step);
         true
     }
 }

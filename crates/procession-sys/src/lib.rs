@@ -3,11 +3,14 @@
 mod backend;
 pub mod deadline;
 pub mod error;
+pub mod plain;
 pub mod prim;
+pub mod turn;
 
 pub use backend::{
-    claim, cpu, doorbell, fd, file_lock, fork, futex, image, lifeline, memory, oom, pidfd, poll,
-    process, random, signal, socket, spawn, stdio, surroundings, terminal, tree, user, wipe,
+    barrier, claim, clock, cpu, doorbell, fd, file_lock, fork, futex, image, lifeline, memory, net,
+    oom, pidfd, poll, process, random, signal, socket, spawn, stdio, surroundings, terminal, tree,
+    user, wipe,
 };
 /// Runs a function before `main`, in the program that the macro is expanded in.
 ///

@@ -1,7 +1,9 @@
 //! Linux: descriptors for everything, futexes, pidfds, memfds.
 
+pub mod barrier;
 mod cgroup;
 pub mod claim;
+pub mod clock;
 pub mod cpu;
 pub mod doorbell;
 pub mod fd;
@@ -11,6 +13,7 @@ pub mod futex;
 pub mod image;
 pub mod lifeline;
 pub mod memory;
+pub mod net;
 pub mod oom;
 pub mod pidfd;
 pub mod poll;

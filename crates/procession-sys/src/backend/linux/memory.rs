@@ -169,6 +169,7 @@ impl SharedWords {
     /// # Panics
     ///
     /// When there is no such word.
+    #[inline]
     #[track_caller]
     pub fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < self.words, "word {index} of {}", self.words);
@@ -189,6 +190,7 @@ impl SharedWords {
     /// # Panics
     ///
     /// When there are no such words.
+    #[inline]
     #[track_caller]
     pub fn words(&self, start: usize, len: usize) -> &[AtomicU64] {
         let end = start.checked_add(len);

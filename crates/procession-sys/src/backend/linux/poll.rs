@@ -1,11 +1,12 @@
 //! Waiting for descriptors.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll};
 use rustix::io::Errno;
 
-use super::fail;
+use super::fd::{above_streams, name};
+use super::{call, fail};
 use crate::{Deadline, Result};
 
 /// What to wait for on a descriptor, and what became of it.
@@ -89,5 +90,64 @@ fn wait_set(set: &mut [PollFd<'_>], deadline: Deadline) -> Result<usize> {
             Err(Errno::INTR) => {}
             Err(code) => return Err(fail("wait for descriptors", String::new(), code)),
         }
+    }
+}
+
+/// A set of descriptors that is itself a descriptor: readable while one of them is, or has hung up.
+#[derive(Debug)]
+pub struct Set(OwnedFd);
+
+impl Set {
+    /// Makes an empty one.
+    ///
+    /// # Errors
+    ///
+    /// When this process may open no more descriptors.
+    ///
+    /// # Source
+    ///
+    /// `epoll_create(2)`; `epoll(7)`: the descriptor of a set can be polled.
+    pub fn new() -> Result<Self> {
+        let set =
+            call("make a set to poll", String::new, || epoll::create(epoll::CreateFlags::CLOEXEC))?;
+        above_streams(set).map(Self)
+    }
+
+    /// Adds a descriptor, which leaves the set when the last copy of it is closed.
+    ///
+    /// # Errors
+    ///
+    /// When it is a member already, or the system is out of memory or of watches (`epoll_ctl(2)`, `ENOSPC`).
+    ///
+    /// # Source
+    ///
+    /// `epoll_ctl(2)`, `EPOLL_CTL_ADD` with `EPOLLIN`, level-triggered.
+    pub fn add(&self, fd: impl AsFd) -> Result<()> {
+        let fd = fd.as_fd();
+        call(
+            "poll",
+            || name(fd),
+            || epoll::add(&self.0, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN),
+        )
+    }
+
+    /// Takes a descriptor out.
+    ///
+    /// # Errors
+    ///
+    /// When it is no member.
+    ///
+    /// # Source
+    ///
+    /// `epoll_ctl(2)`, `EPOLL_CTL_DEL`.
+    pub fn remove(&self, fd: impl AsFd) -> Result<()> {
+        let fd = fd.as_fd();
+        call("poll no more", || name(fd), || epoll::delete(&self.0, fd))
+    }
+}
+
+impl AsFd for Set {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

@@ -1,0 +1,15 @@
+//! The time, roughly and cheaply.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Milliseconds since some moment, on the monotonic clock as of the last tick, which may be 10 ms ago; no system call is made.
+///
+/// # Source
+///
+/// `clock_gettime(2)`, `CLOCK_MONOTONIC_COARSE`; `vdso(7)`.
+#[inline]
+pub fn rough_millis() -> u64 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    let millis = now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000);
+    u64::try_from(millis).unwrap_or_default()
+}
