@@ -175,7 +175,8 @@ pub(crate) fn check_models(sh: &Shell) -> Result<Outcome, String> {
     let test =
         |package, models| run(sh, "cargo", &["test", "-p", package, "--lib", "--release", models]);
     test("procession-core", "family")?;
-    test("procession-sync", "raw")
+    test("procession-sync", "raw")?;
+    test("procession-connection", "ring::loom")
 }
 
 fn borrowed(owned: &[String]) -> Vec<&str> {

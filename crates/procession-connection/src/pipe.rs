@@ -9,15 +9,18 @@ use procession_core::{Deadline, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::endpoint::{Endpoint, Next};
-use crate::error::{RecvTimeoutError, TryRecvError, closed};
+use crate::connection::Connection;
+use crate::error::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError, closed};
+use crate::local::{self, Inlet, Outlet};
+use crate::transport::{Next, Sent, Transport};
+use crate::value;
 
 /// Makes a pipe: what goes into the sender comes out of the receiver, in order.
 ///
 /// # Shape
 ///
 /// One message is one value of `T`, of any size up to [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES) once encoded, with
-/// any handles in it. The pipe holds about 200 KiB of messages that nobody has received yet; then senders wait.
+/// any handles in it. The pipe holds 256 KiB of messages that nobody has received yet; then senders wait.
 ///
 /// # Errors
 ///
@@ -37,8 +40,8 @@ use crate::error::{RecvTimeoutError, TryRecvError, closed};
 /// ```
 #[doc(alias = "Pipe")]
 pub fn pipe<T>() -> Result<(Sender<T>, Receiver<T>)> {
-    let (tx, rx) = Endpoint::pair()?;
-    Ok((Sender { end: tx, of: PhantomData }, Receiver { end: rx, of: PhantomData }))
+    let (tx, rx) = local::pair()?;
+    Ok((Sender { tx, of: PhantomData }, Receiver { rx, of: PhantomData }))
 }
 
 /// Makes two ends that both send and receive: the first sends `A` and receives `B`, the second the other way round.
@@ -62,8 +65,8 @@ pub fn pipe<T>() -> Result<(Sender<T>, Receiver<T>)> {
 /// ```
 #[doc(alias = "Pipe")]
 pub fn duplex<A, B>() -> Result<(Duplex<A, B>, Duplex<B, A>)> {
-    let (left, right) = Endpoint::pair()?;
-    Ok((Duplex { end: left, of: PhantomData }, Duplex { end: right, of: PhantomData }))
+    let (left, right) = Connection::pair()?;
+    Ok((Duplex::over(left), Duplex::over(right)))
 }
 
 /// The sending end of a [`pipe`].
@@ -82,7 +85,7 @@ pub fn duplex<A, B>() -> Result<(Duplex<A, B>, Duplex<B, A>)> {
 #[serde(bound = "")]
 #[must_use = "the pipe closes when its sender is dropped"]
 pub struct Sender<T> {
-    end: Endpoint,
+    tx: Outlet,
     of: PhantomData<fn(T)>,
 }
 
@@ -99,7 +102,7 @@ pub struct Sender<T> {
 #[serde(bound = "")]
 #[must_use = "what is sent into the pipe is lost when its receiver is dropped"]
 pub struct Receiver<T> {
-    end: Endpoint,
+    rx: Inlet,
     of: PhantomData<fn() -> T>,
 }
 
@@ -110,7 +113,7 @@ pub struct Receiver<T> {
 #[serde(bound = "")]
 #[must_use = "the pipe closes when one of its ends is dropped"]
 pub struct Duplex<A, B> {
-    end: Endpoint,
+    connection: Connection,
     of: PhantomData<fn(A) -> B>,
 }
 
@@ -131,9 +134,59 @@ macro_rules! sends {
             /// [`Closed`](procession_core::ErrorKind::Closed) when the receiver is gone;
             /// [`Encode`](procession_core::ErrorKind::Encode) when the message cannot be encoded, and the pipe goes on;
             /// [`Os`](procession_core::ErrorKind::Os) when the system is out of memory or descriptors.
+            #[inline]
             pub fn send(&self, message: $message) -> Result<()> {
-                self.end.send(&message)
+                value::send(self.way_out()?, &message, Deadline::NEVER).map(drop)
             }
+
+            /// Sends a message if there is room for it at once.
+            ///
+            /// # Errors
+            ///
+            /// [`TrySendError::Full`] with the message when there is not; otherwise as [`send`](Self::send).
+            pub fn try_send(&self, message: $message) -> Result<(), TrySendError<$message>> {
+                let sent = self
+                    .way_out()
+                    .and_then(|tx| value::send(tx, &message, Deadline::after(Duration::ZERO)));
+                match sent {
+                    Ok(Sent::Yes | Sent::Begun) => Ok(()),
+                    Ok(Sent::No) => Err(TrySendError::Full(message)),
+                    Err(error) => Err(TrySendError::Failed(error)),
+                }
+            }
+
+            /// Sends a message, waiting for room at most this long. It goes whole or not at all: of one that is
+            /// longer than the pipe, what the receiver has seen by then is taken back.
+            ///
+            /// # Errors
+            ///
+            /// [`SendTimeoutError::Timeout`] with the message when the time is up; otherwise as [`send`](Self::send).
+            pub fn send_timeout(
+                &self,
+                message: $message,
+                timeout: Duration,
+            ) -> Result<(), SendTimeoutError<$message>> {
+                self.send_deadline(message, Deadline::after(timeout))
+            }
+
+            /// As [`send_timeout`](Self::send_timeout), until a moment.
+            ///
+            /// # Errors
+            ///
+            /// As [`send_timeout`](Self::send_timeout).
+            pub fn send_deadline(
+                &self,
+                message: $message,
+                deadline: Deadline,
+            ) -> Result<(), SendTimeoutError<$message>> {
+                match self.way_out().and_then(|tx| value::send(tx, &message, deadline)) {
+                    Ok(Sent::Yes) => Ok(()),
+                    Ok(Sent::No) => Err(SendTimeoutError::Timeout(message)),
+                    Ok(Sent::Begun) => Err(SendTimeoutError::Unfinished),
+                    Err(error) => Err(SendTimeoutError::Failed(error)),
+                }
+            }
+
         }
     };
 }
@@ -165,8 +218,9 @@ macro_rules! receives {
             /// # Panics
             ///
             /// When decoding the value does. The message is used up then, with its handles.
+            #[inline]
             pub fn recv(&self) -> Result<$message> {
-                match self.end.recv(Deadline::NEVER)? {
+                match value::recv(self.way_in()?, Deadline::NEVER)? {
                     Next::Message(message) => Ok(message),
                     Next::Closed | Next::Nothing => Err(closed()),
                 }
@@ -178,7 +232,7 @@ macro_rules! receives {
             ///
             /// [`TryRecvError::Empty`] when none is; otherwise as [`recv`](Self::recv).
             pub fn try_recv(&self) -> Result<$message, TryRecvError> {
-                match self.end.recv(Deadline::after(Duration::ZERO)) {
+                match self.way_in().and_then(|rx| value::recv(rx, Deadline::after(Duration::ZERO))) {
                     Ok(Next::Message(message)) => Ok(message),
                     Ok(Next::Nothing) => Err(TryRecvError::Empty),
                     Ok(Next::Closed) => Err(TryRecvError::Closed),
@@ -193,7 +247,16 @@ macro_rules! receives {
             ///
             /// [`RecvTimeoutError::Timeout`] when the time is up; otherwise as [`recv`](Self::recv).
             pub fn recv_timeout(&self, timeout: Duration) -> Result<$message, RecvTimeoutError> {
-                match self.end.recv(Deadline::after(timeout)) {
+                self.recv_deadline(Deadline::after(timeout))
+            }
+
+            /// As [`recv_timeout`](Self::recv_timeout), until a moment.
+            ///
+            /// # Errors
+            ///
+            /// As [`recv_timeout`](Self::recv_timeout).
+            pub fn recv_deadline(&self, deadline: Deadline) -> Result<$message, RecvTimeoutError> {
+                match self.way_in().and_then(|rx| value::recv(rx, deadline)) {
                     Ok(Next::Message(message)) => Ok(message),
                     Ok(Next::Nothing) => Err(RecvTimeoutError::Timeout),
                     Ok(Next::Closed) => Err(RecvTimeoutError::Closed),
@@ -208,12 +271,12 @@ macro_rules! receives {
             ///
             /// [`Os`](procession_core::ErrorKind::Os) when the system is out of memory.
             pub fn poll(&self, timeout: Duration) -> Result<bool> {
-                self.end.poll(Deadline::after(timeout))
+                self.way_in()?.poll(Deadline::after(timeout))
             }
 
             /// Receives until the other end is gone.
             pub fn iter(&self) -> Iter<'_, $message> {
-                Iter { end: &self.end, of: PhantomData }
+                Iter { rx: self.way_in(), of: PhantomData }
             }
         }
 
@@ -236,79 +299,157 @@ receives!(Receiver<T>, T);
 sends!(Duplex<A, B>, A);
 receives!(Duplex<A, B>, B);
 
-/// What all ends have; `$readable` says what it means that the descriptor is readable.
-macro_rules! end {
-    ($end:ident<$($parameter:ident),+>, $readable:expr) => {
-        impl<$($parameter),+> AsFd for $end<$($parameter),+> {
-            #[doc = $readable]
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.end.as_fd()
-            }
-        }
+impl<T> Sender<T> {
+    #[inline(always)]
+    #[expect(clippy::unnecessary_wraps, reason = "that of a duplex can fail")]
+    fn way_out(&self) -> Result<Transport<'_, Outlet>> {
+        Ok(Transport::Local(&self.tx))
+    }
 
-        impl<$($parameter),+> fmt::Debug for $end<$($parameter),+> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($end)).field("fd", &self.end.as_fd()).finish()
-            }
-        }
-    };
+    pub(crate) fn into_outlet(self) -> Outlet {
+        self.tx
+    }
+
+    /// How many messages were sent that nobody has received yet. After the death of the receiver these are the ones that were lost.
+    pub fn unread(&self) -> u64 {
+        self.tx.unread()
+    }
+
+    /// Closes the pipe, as dropping the sender does, for all threads that use it.
+    pub fn close(&self) {
+        self.tx.close();
+    }
 }
 
-/// For ends that receive. Reading one frame at a time would make the descriptor tell the whole truth, for one more call
-/// into the system with each short message.
-macro_rules! edge {
-    () => {
-        r#"The socket, to wait for together with other descriptors. **An edge:** several messages come out of it at a
-time, so that it may not be readable although [`recv`](Self::recv) would return at once. Receive with
-[`try_recv`](Self::try_recv) until [`TryRecvError::Empty`] before each wait for the descriptor, the first one included.
-[`poll`](Self::poll) tells at any time whether there is a message.
+impl<T> Receiver<T> {
+    #[inline(always)]
+    #[expect(clippy::unnecessary_wraps, reason = "that of a duplex can fail")]
+    fn way_in(&self) -> Result<Transport<'_, Inlet>> {
+        Ok(Transport::Local(&self.rx))
+    }
 
-It becomes readable when something arrives, be it a part of a message, and when the other end is gone. Reading,
-writing or changing its mode by any other way breaks the pipe.
+    /// [`AsFd::as_fd`], which cannot fail.
+    pub(crate) fn try_as_fd(&self) -> Result<BorrowedFd<'_>> {
+        self.rx.as_fd()
+    }
 
-# Examples
+    pub(crate) fn into_inlet(self) -> Inlet {
+        self.rx
+    }
 
-```
-use std::os::fd::AsFd;
-use procession_connection::{TryRecvError, pipe};
-use procession_core::Deadline;
-
-let (tx, rx) = pipe::<u32>()?;
-for number in 0..3 {
-    tx.send(number)?;
+    /// Closes the pipe, as dropping the receiver does, for all threads that use it; one that receives at the moment gets what it
+    /// waits for first.
+    pub fn close(&self) {
+        self.rx.close();
+    }
 }
-drop(tx);
 
-let mut received = Vec::new();
-'open: loop {
-    // All there is, and only then sleep.
-    loop {
-        match rx.try_recv() {
-            Ok(number) => received.push(number),
-            Err(TryRecvError::Empty) => break,
-            Err(TryRecvError::Closed) => break 'open,
-            Err(TryRecvError::Failed(error)) => eprintln!("{error}"),
+impl<A, B> Duplex<A, B> {
+    pub(crate) fn over(connection: Connection) -> Self {
+        Self { connection, of: PhantomData }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    #[inline(always)]
+    fn way_out(&self) -> Result<Transport<'_, Outlet>> {
+        self.connection.tx()
+    }
+
+    #[inline(always)]
+    fn way_in(&self) -> Result<Transport<'_, Inlet>> {
+        self.connection.rx()
+    }
+
+    /// How many messages were sent that nobody has received yet, where the pipe is within this machine. After the death of the
+    /// receiver these are the ones that were lost.
+    pub fn unread(&self) -> Option<u64> {
+        self.connection.unread()
+    }
+
+    /// Closes both ways, as dropping the end does, for all threads that use it; one that receives at the moment gets what it
+    /// waits for first.
+    pub fn close(&self) {
+        self.connection.close();
+    }
+
+    /// The two ways by themselves.
+    ///
+    /// # Errors
+    ///
+    /// Gives the end back when it goes through a socket, which is one for both ways.
+    pub fn split(self) -> Result<(Sender<A>, Receiver<B>), Box<Self>> {
+        match self.connection.into_ends() {
+            Ok((tx, rx)) => Ok((Sender { tx, of: PhantomData }, Receiver { rx, of: PhantomData })),
+            Err(connection) => Err(Box::new(Self::over(*connection))),
         }
     }
-    // In a real program: poll(2), epoll(7) or a crate over them, with more descriptors.
-    procession_sys::poll::wait_readable(rx.as_fd(), Deadline::NEVER)?;
-}
-assert_eq!(received, [0, 1, 2]);
-# Ok::<(), procession_core::Error>(())
-```"#
-    };
 }
 
-end!(
-    Sender<T>,
-    "The socket. Readable when the receiver is gone: the next [`send`](Self::send) fails then."
-);
-end!(Receiver<T>, edge!());
-end!(Duplex<A, B>, edge!());
+impl<T> AsFd for Receiver<T> {
+    /// A descriptor to wait for together with others, in `poll(2)`, `epoll(7)` or a crate over them: readable while
+    /// [`recv`](Self::recv) would return at once, with a message, an error, or because the other end is gone. It is made on
+    /// the first call, and costs the pipe a few system calls each time that it runs empty from then on. [`wait`](crate::wait) does
+    /// without.
+    ///
+    /// Reading, writing or changing its mode by any other way is an error.
+    ///
+    /// # Panics
+    ///
+    /// On the first call, when this process may open no more descriptors, or the end is another process's by now.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.rx.as_fd() {
+            Ok(fd) => fd,
+            Err(error) => panic!("no descriptor to wait for a pipe: {error}"),
+        }
+    }
+}
+
+impl<T> AsFd for Sender<T> {
+    /// The socket of the pipe. It hangs up when the receiver is gone: the next [`send`](Self::send) fails then.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tx.as_fd()
+    }
+}
+
+impl<A, B> AsFd for Duplex<A, B> {
+    /// As for a [`Receiver`].
+    ///
+    /// # Panics
+    ///
+    /// As for a [`Receiver`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").finish_non_exhaustive()
+    }
+}
+
+impl<A, B> fmt::Debug for Duplex<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Duplex").field(&self.connection).finish()
+    }
+}
 
 /// The messages of a pipe until it is closed; an error that leaves the pipe usable does not end it.
 pub struct Iter<'a, T> {
-    end: &'a Endpoint,
+    rx: Result<Transport<'a, Inlet>>,
     of: PhantomData<fn() -> T>,
 }
 
@@ -316,7 +457,7 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {
-        match self.end.recv(Deadline::NEVER) {
+        match self.rx.clone().and_then(|rx| value::recv(rx, Deadline::NEVER)) {
             Ok(Next::Message(message)) => Some(Ok(message)),
             Ok(Next::Closed | Next::Nothing) => None,
             Err(error) => Some(Err(error)),
@@ -326,6 +467,6 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
 
 impl<T> fmt::Debug for Iter<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Iter").field("fd", &self.end.as_fd()).finish()
+        f.debug_struct("Iter").finish_non_exhaustive()
     }
 }

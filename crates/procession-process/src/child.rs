@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use procession_connection::Waitable;
 use procession_core::family::{Family, ProcessId};
 use procession_core::{Courier, Deadline, Error, ErrorKind, Message, Received, Result};
 use procession_sys::doorbell::Doorbell;
@@ -568,6 +569,13 @@ impl AsFd for Child {
     /// The [sentinel](Self::sentinel).
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.sentinel()
+    }
+}
+
+impl Waitable for Child {
+    /// Ready once the process has ended.
+    fn readable_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.sentinel())
     }
 }
 

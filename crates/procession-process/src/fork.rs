@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::sync::Arc;
 
+use procession_core::holder::Holder;
 use procession_core::{Courier, Error, ErrorKind, Message, Result, lifeline, threads};
 use procession_sys::fork::{self, Forked};
 use procession_sys::signal::{self, Disposition};
@@ -52,6 +53,8 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
     }
     // Where the program does not leave it to us to reap, a child that ends at once is gone before it can be named.
     let is_ours_to_reap = signal::disposition(signal::CHILD)? == Disposition::Default;
+    // So that what it holds is known to be inherited.
+    Holder::me()?;
     let standing = threads::stand_still()?;
     if !plan.despite_threads {
         refuse_threads(&standing)?;
@@ -100,10 +103,14 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
                 // If it is dead, its pidfd tells.
                 drop(courier.send(&Message::from_parts(Vec::new(), Vec::new())));
             }
+            let heir = Holder::of_process(child, &pidfd);
             let body = Body::process(pidfd, courier, ReapedBy::Us);
             // What it captured is dropped here when nobody stands still any more.
             drop((connection, lifeline, children, standing, theirs));
-            drop(function);
+            match heir {
+                Ok(heir) => heir.hand_over(|| drop(function)),
+                Err(_it_is_gone) => drop(function),
+            }
             Ok(Child::new(child, plan.into_traits(), body))
         }
     }

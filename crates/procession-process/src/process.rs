@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use procession_connection::Waitable;
 use procession_core::{Deadline, Error, ErrorKind, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -183,6 +184,13 @@ impl<R> AsFd for Process<R> {
     /// The [sentinel](Child::sentinel).
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.child.sentinel()
+    }
+}
+
+impl<R> Waitable for Process<R> {
+    /// Ready once the process has ended.
+    fn readable_fd(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.child.sentinel())
     }
 }
 

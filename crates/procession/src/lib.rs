@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub use procession_connection::{
-    Duplex, MAX_MESSAGE_BYTES, Receiver, RecvTimeoutError, Sender, TryRecvError, duplex, pipe,
+    Address, Client, Connection, Duplex, Listener, MAX_MESSAGE_BYTES, Receiver, RecvIntoError,
+    RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError, Waitable,
+    answer_challenge, deliver_challenge, duplex, pipe, wait, wait_deadline,
 };
 pub use procession_core::authkey::AuthKey;
-pub use procession_core::{Error, ErrorKind, Handle, OsCode, Result};
+pub use procession_core::{Deadline, Error, ErrorKind, Handle, OsCode, Result};
 pub use procession_pool::{ContextExt, Pool, TaskError};
 pub use procession_process::{
     Child, Context, CurrentProcess, Death, ExitReason, ExitStatus, JoinError, OnDrop, Panic,
@@ -38,10 +40,12 @@ pub mod process {
     pub use procession_process::{Builder, Stream};
 }
 
-/// Pipes: iterators of messages.
+/// Pipes and connections: builders, iterators, who is at the other side.
 pub mod connection {
     #[doc(inline)]
-    pub use procession_connection::Iter;
+    pub use procession_connection::{
+        ClientBuilder, Credentials, Family, Incoming, Iter, ListenerBuilder, ToAddress,
+    };
 }
 
 /// Locks and their kin: guards, owners, limits.
@@ -63,8 +67,8 @@ pub mod waiting {
 pub mod prelude {
     #[doc(no_inline)]
     pub use crate::{
-        Barrier, Condition, Context, ContextExt, Duplex, Event, ExitStatus, Handle, JoinError,
-        Lock, Pool, Process, RLock, Receiver, Semaphore, Sender, StartMethod, TaskError, duplex,
-        pipe,
+        Barrier, Client, Condition, Connection, Context, ContextExt, Duplex, Event, ExitStatus,
+        Handle, JoinError, Listener, Lock, Pool, Process, RLock, Receiver, Semaphore, Sender,
+        StartMethod, TaskError, duplex, pipe,
     };
 }

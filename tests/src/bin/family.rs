@@ -29,12 +29,13 @@ fn main() {
     procession::init();
     procession_tests::choose_start_method();
     let (tx, rx) = pipe::<u32>().unwrap();
-    let second = procession_core::Message::encode(&tx).unwrap().decode().unwrap();
+    let (second, nested) = pipe::<u32>().unwrap();
     let spinner = Process::spawn(spin, (tx,)).unwrap();
     let nester = Process::spawn(nest, (second,)).unwrap();
     let pool = Pool::new().unwrap();
     pool.map(|x: u32| x, 0..10).unwrap();
-    for pid in rx.iter().take(3).map(Result::unwrap).chain(pool.worker_pids()) {
+    let told = rx.iter().take(1).chain(nested.iter().take(2)).map(Result::unwrap);
+    for pid in told.chain(pool.worker_pids()) {
         println!("{pid}");
     }
     println!("done");

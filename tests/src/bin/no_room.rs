@@ -58,10 +58,10 @@ fn second_of_four(len: usize, handles: usize, spare: usize, moves: Moves) {
     let held = fill(spare);
     whole(rx.recv(), (1, 0, 0));
     if moves == Moves::Yes {
-        // What was lost already stays lost where the end goes.
+        // Handles are taken with their message, so where there is room again none is lost.
         drop(held);
         rx = Message::encode(&rx).unwrap().decode().unwrap();
-        refused(rx.recv());
+        whole(rx.recv(), (2, len, handles));
         whole(rx.recv(), (3, 5, 0));
     } else {
         refused(rx.recv());

@@ -1,10 +1,6 @@
 //! Streams that go wrong: both ends learn it.
 
 use std::error::Error as _;
-use std::io::Write;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,55 +8,7 @@ use procession_connection::{RecvTimeoutError, TryRecvError, pipe};
 use procession_core::{Deadline, Error, ErrorKind};
 use procession_sys::poll;
 
-use crate::pipe::{SOON, receiver_of};
-
-#[test]
-fn nonsense_ends_the_wait_of_whoever_sends_it() {
-    let (raw, end) = UnixStream::pair().unwrap();
-    let rx = receiver_of::<Vec<u8>>(end.into());
-    let (ends, ended) = mpsc::channel();
-    let writer = thread::spawn(move || {
-        // More than the socket holds.
-        let result = (&raw).write_all(&vec![255; 4 << 20]);
-        ends.send(result.is_err()).unwrap();
-    });
-    assert_eq!(rx.recv().unwrap_err().kind(), ErrorKind::TooLarge);
-    assert!(ended.recv_timeout(SOON).unwrap(), "it is told that nobody reads on");
-    writer.join().unwrap();
-    // The receiver lives, and has nothing more to say.
-    assert!(matches!(rx.try_recv(), Err(TryRecvError::Closed)));
-}
-
-#[test]
-fn a_look_leaves_an_error_to_the_receiver() {
-    let (raw, end) = UnixStream::pair().unwrap();
-    let rx = receiver_of::<Vec<u8>>(end.into());
-    (&raw).write_all(&[255; 12]).unwrap();
-    assert!(rx.poll(SOON).unwrap());
-    assert!(rx.poll(Duration::ZERO).unwrap());
-    assert_eq!(rx.recv().unwrap_err().kind(), ErrorKind::TooLarge);
-    assert_eq!(rx.recv().unwrap_err().kind(), ErrorKind::Closed);
-}
-
-#[test]
-fn a_sender_that_fails_inside_a_message_tells_the_receiver() {
-    let (tx, rx) = pipe::<Vec<u8>>().unwrap();
-    tx.send(vec![1]).unwrap();
-    // What makes a call fail half way: the system gives up after this time without room.
-    let same = UnixStream::from(tx.as_fd().try_clone_to_owned().unwrap());
-    same.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
-    let error = tx.send(vec![2; 4 << 20]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Os, "{error:?}");
-    assert_eq!(tx.send(vec![3]).unwrap_err().kind(), ErrorKind::Closed);
-    // The sender is still there.
-    assert_eq!(rx.recv_timeout(SOON).unwrap(), [1]);
-    match rx.recv_timeout(SOON) {
-        Err(RecvTimeoutError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Torn),
-        other => panic!("{other:?}"),
-    }
-    assert!(matches!(rx.recv_timeout(SOON), Err(RecvTimeoutError::Closed)));
-    drop(tx);
-}
+use crate::pipe::SOON;
 
 #[test]
 fn a_failure_is_the_source_of_what_reports_it() {

@@ -4,5 +4,6 @@
 
 mod broken;
 mod decoding;
+mod local;
 mod pipe;
 mod threads;

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use procession::waiting::{self, Policy};
 use procession::{
     Barrier, BarrierError, BoundedSemaphore, Condition, Event, Handle, JoinError, Lock, LockError,
     Process, RLock, Receiver, Result, Semaphore, Sender, StartMethod, WaitError,
@@ -274,6 +275,8 @@ fn act_otherwise(name: &str, props: &Props, marks: &Marks, tx: &Sender<Lock>) ->
             drop(guard);
         }
         "notified" | "wait-timeout" => {
+            // Spinning is many instructions of which one is like the other.
+            waiting::set_policy(Policy::Sleep);
             let mut guard = props.condition.lock()?;
             marks.ready().store(1, SeqCst);
             match name {

@@ -1,0 +1,557 @@
+//! The receiving end of a local pipe.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use procession_core::{Deadline, Error, ErrorKind, Handle, Result};
+use procession_sys::OsCode;
+use procession_sys::prim::AtomicBool;
+use procession_sys::prim::Ordering::{Acquire, Release};
+use procession_sys::socket::{self, Block};
+use procession_sys::turn::{Turn, TurnGuard};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use super::patience::{Patience, Waited};
+use super::pollable::Pollable;
+use super::{Claim, End, Held, Peer, Travelled};
+use crate::error::{closed, moved};
+use crate::ring::{Consumer, Head, ON_SOCKET, Side};
+use crate::transport::{Body, Incoming, Next, Room, SMALL, too_long};
+
+/// How much memory is taken at once for a message that has not come yet.
+const STEP: usize = 1 << 20;
+
+/// The receiving end.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    end: End,
+    inbox: Turn<Inbox>,
+    /// Whether the one whose turn it is sleeps.
+    is_waited_for: AtomicBool,
+}
+
+/// What whoever receives has to know.
+#[derive(Debug)]
+struct Inbox {
+    consumer: Consumer,
+    partial: Option<Partial>,
+    /// Descriptors that came ahead of their messages.
+    stash: VecDeque<Arrival>,
+    peer: Peer,
+    claim: Claim,
+    state: State,
+}
+
+/// What there is to be expected of the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Nothing more than what there is.
+    Ended,
+    /// Nothing: this end was closed.
+    Closed,
+}
+
+/// A message of which a part has come.
+#[derive(Debug)]
+struct Partial {
+    head: Head,
+    /// Its first bytes are these, as many as were taken; what follows is room. Empty while they go into the caller's slice.
+    bytes: Vec<u8>,
+    is_whole: bool,
+}
+
+/// The descriptors of a message.
+#[derive(Debug)]
+struct Arrival {
+    /// How many messages came before it.
+    number: u64,
+    handles: Vec<OwnedFd>,
+    lost: bool,
+}
+
+impl Inlet {
+    pub(super) fn new(end: End) -> Result<Self> {
+        Self::with(end, None, VecDeque::new())
+    }
+
+    fn with(end: End, partial: Option<Partial>, stash: VecDeque<Arrival>) -> Result<Self> {
+        let inbox = Inbox {
+            consumer: Consumer::of(&end.ring)?,
+            partial,
+            stash,
+            peer: Peer::default(),
+            claim: end.claim(),
+            state: State::Open,
+        };
+        Ok(Self { end, inbox: Turn::new(inbox), is_waited_for: AtomicBool::new(false) })
+    }
+
+    /// Receives the next message, waiting for it until the deadline.
+    #[inline(always)]
+    pub(crate) fn recv(&self, room: Room<'_>, deadline: Deadline) -> Result<Next<Incoming>> {
+        let Some(mut inbox) = self.turn(deadline) else { return Ok(Next::Nothing) };
+        self.hold(&mut inbox)?;
+        let received = self.recv_slowly(&mut inbox, room, deadline);
+        self.settle(&mut inbox)?;
+        received
+    }
+
+    /// Receives the next message into `bytes` if it is short, here as a whole, and comes alone; tells how long it is.
+    #[inline(always)]
+    pub(crate) fn recv_small(&self, bytes: &mut [u8; SMALL]) -> Result<Option<usize>> {
+        let Some(mut inbox) = self.inbox.try_take() else { return Ok(None) };
+        self.hold(&mut inbox)?;
+        let received = inbox.small_into(&self.end, bytes)?;
+        self.settle(&mut inbox)?;
+        Ok(received)
+    }
+
+    #[inline(never)]
+    fn recv_slowly(
+        &self,
+        inbox: &mut Inbox,
+        mut room: Room<'_>,
+        deadline: Deadline,
+    ) -> Result<Next<Incoming>> {
+        let mut patience = Patience::new(deadline);
+        let received = loop {
+            match inbox.small(&self.end, &room) {
+                Ok(Some(incoming)) => break Ok(Next::Message(incoming)),
+                Ok(None) => {}
+                Err(error) => break Err(error),
+            }
+            match inbox.take(&self.end, &mut room) {
+                Ok(Some(incoming)) => break Ok(Next::Message(incoming)),
+                Ok(None) => {}
+                Err(error) => break Err(error),
+            }
+            if inbox.state != State::Open {
+                break inbox.end();
+            }
+            match self.wait(inbox, &mut patience) {
+                Ok(true) => {}
+                Ok(false) => break Ok(Next::Nothing),
+                Err(error) => break Err(error),
+            }
+        };
+        inbox.keep(&room);
+        received
+    }
+
+    /// Whether [`recv`](Self::recv) would return at once; waits for that until the deadline.
+    pub(crate) fn poll(&self, deadline: Deadline) -> Result<bool> {
+        let Some(mut inbox) = self.turn(deadline) else { return Ok(false) };
+        self.hold(&mut inbox)?;
+        let mut patience = Patience::new(deadline);
+        let is_ready = loop {
+            if inbox.is_ready(&self.end)? || inbox.state != State::Open {
+                break true;
+            }
+            if !self.wait(&mut inbox, &mut patience)? {
+                break false;
+            }
+        };
+        self.settle(&mut inbox)?;
+        Ok(is_ready)
+    }
+
+    /// Waits for more to come; tells whether there may be.
+    fn wait(&self, inbox: &mut Inbox, patience: &mut Patience) -> Result<bool> {
+        let ring = &self.end.ring;
+        self.is_waited_for.store(true, Release);
+        let Inbox { consumer, peer, partial, .. } = &mut *inbox;
+        let has_changed = || {
+            consumer.sees_more(ring, partial.as_ref().map(|partial| &partial.head))
+                || ring.is_gone(Side::Writer)
+        };
+        let waited = patience.wait(&self.end, peer, &has_changed);
+        self.is_waited_for.store(false, Release);
+        match waited? {
+            Waited::TimedOut => return Ok(false),
+            Waited::PeerEnded => inbox.state = State::Ended,
+            Waited::Rung => inbox.drain(&self.end)?,
+            Waited::Look => {}
+        }
+        if ring.is_gone(Side::Writer) {
+            inbox.state = State::Ended;
+        }
+        Ok(true)
+    }
+
+    /// Waits for the other threads of this process that receive here.
+    #[inline(always)]
+    fn turn(&self, deadline: Deadline) -> Option<TurnGuard<'_, Inbox>> {
+        self.inbox.try_take().or_else(|| self.turn_after_others(deadline))
+    }
+
+    #[cold]
+    fn turn_after_others(&self, deadline: Deadline) -> Option<TurnGuard<'_, Inbox>> {
+        if !deadline.has_passed() {
+            return self.inbox.take(deadline);
+        }
+        loop {
+            if let Some(inbox) = self.inbox.try_take() {
+                return Some(inbox);
+            }
+            // Who sleeps has found nothing; who does not sleep is done soon, and may leave something.
+            if self.is_waited_for.load(Acquire) {
+                return None;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[inline(always)]
+    fn hold(&self, inbox: &mut Inbox) -> Result<()> {
+        match self.end.hold(&mut inbox.claim)? {
+            Held::AsBefore => Ok(()),
+            Held::Anew => self.take_over(inbox),
+        }
+    }
+
+    #[cold]
+    fn take_over(&self, inbox: &mut Inbox) -> Result<()> {
+        inbox.consumer = Consumer::of(&self.end.ring)?;
+        let taken = inbox.partial.as_ref().map_or(0, |partial| partial.head.taken);
+        if Consumer::taken(&self.end.ring) == taken {
+            return Ok(());
+        }
+        let text = "another process has taken a part of a message out of the pipe";
+        Err(Error::new(ErrorKind::Torn, text))
+    }
+
+    /// Sees to it that the descriptor to poll is readable if and only if there is something.
+    #[inline(always)]
+    fn settle(&self, inbox: &mut Inbox) -> Result<()> {
+        match self.end.pollable.get() {
+            None => Ok(()),
+            Some(pollable) => self.settle_pollable(inbox, pollable),
+        }
+    }
+
+    #[cold]
+    fn settle_pollable(&self, inbox: &mut Inbox, pollable: &Pollable) -> Result<()> {
+        if inbox.state == State::Open && !inbox.is_ready(&self.end)? {
+            inbox.drain(&self.end)?;
+            self.end.fall_asleep(ON_SOCKET)?;
+            if self.end.ring.is_gone(Side::Writer) || self.end.look_at_peer(&mut inbox.peer)? {
+                inbox.state = State::Ended;
+            }
+            pollable.watch(inbox.peer.pidfd.as_ref())?;
+        }
+        pollable.set(inbox.state != State::Open || inbox.is_ready(&self.end)?)
+    }
+
+    /// A descriptor that is readable while [`recv`](Self::recv) would return at once.
+    pub(crate) fn as_fd(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(pollable) = self.end.pollable.get() {
+            return Ok(pollable.as_fd());
+        }
+        let mut inbox = self.lock()?;
+        self.hold(&mut inbox)?;
+        let made = Pollable::new(&self.end.socket)?;
+        let pollable = self.end.pollable.get_or_init(|| made);
+        self.settle_pollable(&mut inbox, pollable)?;
+        Ok(pollable.as_fd())
+    }
+
+    /// Closes the end: what was not received is lost, and the sender learns that nobody will receive it.
+    pub(crate) fn close(&self) {
+        // Who receives at the moment goes on until it has got something.
+        if let Some(mut inbox) = self.inbox.take(Deadline::NEVER) {
+            inbox.close(&self.end);
+        }
+    }
+
+    fn lock(&self) -> Result<TurnGuard<'_, Inbox>> {
+        // The deadline is never.
+        self.inbox.take(Deadline::NEVER).ok_or_else(closed)
+    }
+}
+
+impl Inbox {
+    /// The next message, if it is short, here as a whole, and comes alone: most do.
+    fn small(&mut self, end: &End, room: &Room<'_>) -> Result<Option<Incoming>> {
+        if matches!(*room, Room::AtMost(most) if most < SMALL as u64) {
+            return Ok(None);
+        }
+        let mut bytes = [0; SMALL];
+        let len = self.small_into(end, &mut bytes)?;
+        Ok(len.map(|len| Incoming {
+            body: Body::Small { bytes, len },
+            handles: Vec::new(),
+            announced: 0,
+            handles_lost: false,
+        }))
+    }
+
+    #[inline(always)]
+    fn small_into(&mut self, end: &End, bytes: &mut [u8; SMALL]) -> Result<Option<usize>> {
+        if self.partial.is_some() || self.state == State::Closed {
+            return Ok(None);
+        }
+        let available = self.consumer.available(&end.ring)?;
+        if available == 0 {
+            return Ok(None);
+        }
+        let mut head = self.consumer.head(&end.ring)?;
+        let len = usize::try_from(head.len).unwrap_or(usize::MAX);
+        if len > SMALL || head.handles > 0 || available <= head.len.div_ceil(8) {
+            return Ok(None);
+        }
+        end.wake(self.consumer.take(&end.ring, &mut head, &mut bytes[..len]))?;
+        Ok(Some(len))
+    }
+
+    /// Takes what has come; returns the message once it is whole.
+    fn take(&mut self, end: &End, room: &mut Room<'_>) -> Result<Option<Incoming>> {
+        match self.fill(end, room)? {
+            true => self.finish(end, room).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Takes what has come of the first message; tells whether that is all of it.
+    fn fill(&mut self, end: &End, room: &mut Room<'_>) -> Result<bool> {
+        loop {
+            if self.state == State::Closed {
+                return Ok(false);
+            }
+            let available = self.consumer.available(&end.ring)?;
+            let Some(partial) = &mut self.partial else {
+                if available == 0 {
+                    return Ok(false);
+                }
+                let head = self.consumer.head(&end.ring)?;
+                self.partial = Some(Partial { head, bytes: Vec::new(), is_whole: false });
+                continue;
+            };
+            if let Some(wake) = self.consumer.skip_aborted(&end.ring, &partial.head)? {
+                end.wake(wake)?;
+                if partial.head.handles > 0 {
+                    // Its number will be that of another message.
+                    drop(self.arrival(end));
+                }
+                self.partial = None;
+                continue;
+            }
+            match *room {
+                Room::AtMost(most) if partial.head.len > most => {
+                    let error = too_long(partial.head.len, most);
+                    self.close(end);
+                    return Err(error);
+                }
+                _ => {}
+            }
+            let is_begun = partial.head.taken > 0 || partial.is_whole;
+            if available == 0 && is_begun {
+                return Ok(partial.is_whole);
+            }
+            if !partial.is_whole {
+                let Partial { head, bytes, is_whole } = partial;
+                let out = space(head, bytes, room);
+                end.wake(self.consumer.take(&end.ring, head, out))?;
+                *is_whole = head.taken == head.len;
+            }
+            if partial.is_whole {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Nothing more is taken, and the other side learns it.
+    fn close(&mut self, end: &End) {
+        if self.state != State::Closed {
+            self.state = State::Closed;
+            self.partial = None;
+            self.stash.clear();
+            end.leave(&self.claim);
+        }
+    }
+
+    /// What there is when nothing more comes.
+    fn end(&mut self) -> Result<Next<Incoming>> {
+        match (self.state, self.partial.take()) {
+            (State::Closed, _) => Err(Error::new(ErrorKind::Closed, "this end was closed")),
+            (_, None) => Ok(Next::Closed),
+            (_, Some(Partial { head, .. })) => {
+                let text = format!(
+                    "the other end died {} of {} bytes into a message",
+                    head.taken, head.len
+                );
+                Err(Error::new(ErrorKind::Torn, text))
+            }
+        }
+    }
+
+    /// Keeps what lies in the caller's slice of a message that is not whole.
+    fn keep(&mut self, room: &Room<'_>) {
+        if let (Some(partial), Room::Slice(slice)) = (&mut self.partial, room)
+            && partial.bytes.is_empty()
+        {
+            let taken = usize::try_from(partial.head.taken).unwrap_or(usize::MAX);
+            partial.bytes = slice.get(..taken).unwrap_or_default().to_vec();
+        }
+    }
+
+    /// Hands out the message that is whole.
+    fn finish(&mut self, end: &End, room: &Room<'_>) -> Result<Incoming> {
+        let Some(Partial { head, mut bytes, .. }) = self.partial.take() else {
+            return Err(closed());
+        };
+        let len = usize::try_from(head.len).unwrap_or(usize::MAX);
+        let body = match room {
+            Room::Slice(slice) if slice.len() >= len => Body::InPlace(len),
+            _ => {
+                bytes.truncate(len);
+                Body::Owned(bytes)
+            }
+        };
+        let announced = usize::from(head.handles);
+        if announced == 0 {
+            return Ok(Incoming { body, handles: Vec::new(), announced, handles_lost: false });
+        }
+        let Arrival { handles, lost, .. } = self.arrival(end)?;
+        Ok(Incoming { body, handles, announced, handles_lost: lost })
+    }
+
+    /// The descriptors of the message that was taken last, or is being taken.
+    fn arrival(&mut self, end: &End) -> Result<Arrival> {
+        let number = match self.partial {
+            None => self.consumer.received().wrapping_sub(1),
+            Some(_) => self.consumer.received(),
+        };
+        loop {
+            let known = self.stash.iter().position(|arrival| arrival.number == number);
+            if let Some(arrival) = known.and_then(|at| self.stash.remove(at)) {
+                return Ok(arrival);
+            }
+            if !self.drain_one(end)? {
+                let text = "a message came without its handles";
+                return Err(Error::new(ErrorKind::Decode, text));
+            }
+        }
+    }
+
+    /// Takes everything off the socket.
+    fn drain(&mut self, end: &End) -> Result<()> {
+        while self.drain_one(end)? {}
+        Ok(())
+    }
+
+    /// Takes one packet off the socket; tells whether there was one.
+    fn drain_one(&mut self, end: &End) -> Result<bool> {
+        let (mut number, mut handles) = ([0; 8], Vec::new());
+        match socket::recv(&end.socket, &mut number, &mut handles, Block::No) {
+            Ok(came) if came.bytes == 0 => {
+                self.state = if self.state == State::Open { State::Ended } else { self.state };
+                Ok(false)
+            }
+            Ok(came) => {
+                if came.bytes == number.len() {
+                    let number = u64::from_le_bytes(number);
+                    self.stash.push_back(Arrival { number, handles, lost: came.handles_lost });
+                }
+                Ok(true)
+            }
+            Err(error) if error.code() == OsCode::WOULD_BLOCK => Ok(false),
+            // Told once, when the other end went without having read everything.
+            Err(error) if error.code() == OsCode::CONNECTION_RESET => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether there is a whole message, or an error to be told.
+    fn is_ready(&mut self, end: &End) -> Result<bool> {
+        if self.partial.is_none() {
+            if self.consumer.available(&end.ring)? == 0 {
+                return Ok(false);
+            }
+            if !end.ring.streams(self.consumer.head(&end.ring)?.len) {
+                return Ok(true);
+            }
+        }
+        // The rest of it comes only as this is taken.
+        self.fill(end, &mut Room::AtMost(u64::MAX))
+    }
+}
+
+/// Where the next bytes of a message go.
+fn space<'a>(head: &Head, bytes: &'a mut Vec<u8>, room: &'a mut Room<'_>) -> &'a mut [u8] {
+    let len = usize::try_from(head.len).unwrap_or(usize::MAX);
+    let taken = usize::try_from(head.taken).unwrap_or(usize::MAX);
+    match room {
+        Room::Slice(slice) if slice.len() >= len => {
+            let before = std::mem::take(bytes);
+            if !before.is_empty() {
+                slice[..taken].copy_from_slice(&before[..taken]);
+            }
+            &mut slice[taken..len]
+        }
+        _ => {
+            if bytes.len() == taken && taken < len {
+                bytes.resize(len.min((taken * 2).max(STEP)), 0);
+            }
+            &mut bytes[taken..]
+        }
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        let inbox = self.inbox.get_mut();
+        if inbox.state != State::Closed {
+            self.end.leave(&inbox.claim);
+        }
+    }
+}
+
+/// What an end takes along: what was taken of a message, and the descriptors that came ahead.
+#[derive(Serialize, Deserialize)]
+struct Luggage<E, B, H> {
+    end: E,
+    partial: Option<(Head, bool, B)>,
+    stash: Vec<(u64, Vec<H>, bool)>,
+}
+
+impl Serialize for Inlet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut inbox = self.lock().map_err(ser::Error::custom)?;
+        if inbox.state == State::Closed {
+            return Err(ser::Error::custom(closed()));
+        }
+        self.hold(&mut inbox).map_err(|_taken| ser::Error::custom(moved()))?;
+        let partial = inbox.partial.as_ref().map(|partial| {
+            let taken = usize::try_from(partial.head.taken).unwrap_or(usize::MAX);
+            (partial.head, partial.is_whole, &partial.bytes[..taken])
+        });
+        let stash = inbox.stash.iter().map(|arrival| {
+            (arrival.number, arrival.handles.iter().map(Handle).collect(), arrival.lost)
+        });
+        let luggage = Luggage { end: self.end.travelling(), partial, stash: stash.collect() };
+        let travelling = luggage.serialize(serializer)?;
+        inbox.consumer.tell(&self.end.ring);
+        self.end.give_up(&inbox.claim);
+        Ok(travelling)
+    }
+}
+
+impl<'de> Deserialize<'de> for Inlet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let luggage = Luggage::<Travelled, Vec<u8>, Handle<OwnedFd>>::deserialize(deserializer)?;
+        let partial = luggage.partial.map(|(head, is_whole, bytes)| {
+            let is_sound = head.taken == bytes.len() as u64 && head.taken <= head.len;
+            is_sound.then_some(Partial { head, bytes, is_whole })
+        });
+        if let Some(None) = partial {
+            return Err(de::Error::custom("a part of a message of another length"));
+        }
+        let stash = luggage.stash.into_iter().map(|(number, handles, lost)| {
+            let handles = handles.into_iter().map(Handle::into_inner).collect();
+            Arrival { number, handles, lost }
+        });
+        let end = luggage.end.arrive(Side::Reader).map_err(de::Error::custom)?;
+        Self::with(end, partial.flatten(), stash.collect()).map_err(de::Error::custom)
+    }
+}
