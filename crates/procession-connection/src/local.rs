@@ -18,8 +18,8 @@ use std::sync::Arc;
 use procession_core::holder::{self, Holder};
 use procession_core::{Error, ErrorKind, Handle, Result};
 use procession_sys::memory::SharedWords;
-use procession_sys::prim::OnceLock;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use procession_sys::prim::{OnceLock, fence};
 use procession_sys::socket::{self, Block};
 use procession_sys::{Deadline, OsCode, barrier, futex, poll};
 use serde::{Deserialize, Serialize};
@@ -153,6 +153,17 @@ impl End {
             true => Ok(()),
             false => Ok(barrier::everywhere()?),
         }
+    }
+
+    /// Wakes whoever of this process sleeps here, for good.
+    fn interrupt(&self) {
+        // Who falls asleep after this looks before it sleeps; what it looks for was written before.
+        fence(SeqCst);
+        if self.ring.interrupt(self.side) == Wake::OnWord {
+            drop(futex::wake_low(self.ring.sleep_word(self.side), 1));
+        }
+        // Who polls it sees the end. The other side does as well, a little early.
+        drop(socket::shut_down(&self.socket));
     }
 
     /// Leaves the end to whoever uses it next.

@@ -337,8 +337,7 @@ impl<T> Receiver<T> {
         self.rx
     }
 
-    /// Closes the pipe, as dropping the receiver does, for all threads that use it; one that receives at the moment gets what it
-    /// waits for first.
+    /// Closes the pipe, as dropping the receiver does, for all threads that use it; those that wait are told.
     pub fn close(&self) {
         self.rx.close();
     }
@@ -373,8 +372,7 @@ impl<A, B> Duplex<A, B> {
         self.connection.unread()
     }
 
-    /// Closes both ways, as dropping the end does, for all threads that use it; one that receives at the moment gets what it
-    /// waits for first.
+    /// Closes both ways, as dropping the end does, for all threads that use it; those that wait are told.
     pub fn close(&self) {
         self.connection.close();
     }

@@ -292,6 +292,11 @@ impl<W: Words> Ring<W> {
         self.waken(side.other())
     }
 
+    /// Takes `side` out of its sleep, as if the other had woken it; tells how it slept.
+    pub(crate) fn interrupt(&self, side: Side) -> Wake {
+        self.waken(side)
+    }
+
     /// Whether `side` has said that it is gone.
     pub(crate) fn is_gone(&self, side: Side) -> bool {
         self.sleep_word(side).load(Acquire) == GONE

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::os::fd::OwnedFd;
 
 use procession_core::bundle::bundle;
+use procession_core::codec::{self, Block};
 use procession_core::{Deadline, Error, ErrorKind, Message, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,9 @@ thread_local! {
 /// A buffer that grew beyond this for one message is given back afterwards.
 const KEEP: usize = 1 << 20;
 
+/// From how many bytes on a block is not copied first.
+const BLOCK: usize = 1024;
+
 /// What stands for a count of descriptors that does not fit into a byte.
 const MANY: u8 = u8::MAX;
 
@@ -33,6 +37,9 @@ pub(crate) fn send<T: Serialize>(
     value: &T,
     deadline: Deadline,
 ) -> Result<Sent> {
+    if let Some(block) = codec::as_block(value).filter(|block| block.bytes().len() >= BLOCK) {
+        return send_block(tx, &block, deadline);
+    }
     // No turn is taken: this runs code of the value's, which may send as well.
     let scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
     let (mut bytes, handles) = Message::encode_behind(scratch, value)?.into_parts();
@@ -48,6 +55,25 @@ pub(crate) fn send<T: Serialize>(
         let _kept = SCRATCH.try_with(|scratch| scratch.set(bytes));
     }
     sent
+}
+
+/// Sends what need not be encoded.
+#[inline(never)]
+fn send_block(tx: Transport<'_, Outlet>, block: &Block<'_>, deadline: Deadline) -> Result<Sent> {
+    let send = |head| {
+        let parts = [head, block.bytes()];
+        tx.send(&Outgoing { parts, handles: &[], announced: 0 }, deadline)
+    };
+    match tx {
+        Transport::Local(_) | Transport::Paired(..) => send(block.head()),
+        Transport::Stream(_) => {
+            // No handles come with it.
+            let mut head = [0; 1 + Block::MOST_HEAD];
+            let end = 1 + block.head().len();
+            head[1..end].copy_from_slice(block.head());
+            send(&head[..end])
+        }
+    }
 }
 
 #[inline(never)]

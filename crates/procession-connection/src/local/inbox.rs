@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use procession_core::{Deadline, Error, ErrorKind, Handle, Result};
 use procession_sys::OsCode;
-use procession_sys::prim::AtomicBool;
-use procession_sys::prim::Ordering::{Acquire, Release};
+use procession_sys::prim::Ordering::{Acquire, Release, SeqCst};
+use procession_sys::prim::{AtomicBool, fence};
 use procession_sys::socket::{self, Block};
 use procession_sys::turn::{Turn, TurnGuard};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -28,6 +28,7 @@ pub(crate) struct Inlet {
     inbox: Turn<Inbox>,
     /// Whether the one whose turn it is sleeps.
     is_waited_for: AtomicBool,
+    is_closing: AtomicBool,
 }
 
 /// What whoever receives has to know.
@@ -84,7 +85,8 @@ impl Inlet {
             claim: end.claim(),
             state: State::Open,
         };
-        Ok(Self { end, inbox: Turn::new(inbox), is_waited_for: AtomicBool::new(false) })
+        let [is_waited_for, is_closing] = [AtomicBool::new(false), AtomicBool::new(false)];
+        Ok(Self { end, inbox: Turn::new(inbox), is_waited_for, is_closing })
     }
 
     /// Receives the next message, waiting for it until the deadline.
@@ -161,12 +163,15 @@ impl Inlet {
         let ring = &self.end.ring;
         self.is_waited_for.store(true, Release);
         let Inbox { consumer, peer, partial, .. } = &mut *inbox;
+        let taking = partial.as_ref().map(|partial| &partial.head);
         let has_changed = || {
-            consumer.sees_more(ring, partial.as_ref().map(|partial| &partial.head))
+            consumer.sees_more(ring, taking)
                 || ring.is_gone(Side::Writer)
+                || self.is_closing.load(Acquire)
         };
         let waited = patience.wait(&self.end, peer, &has_changed);
         self.is_waited_for.store(false, Release);
+        fence(SeqCst);
         match waited? {
             Waited::TimedOut => return Ok(false),
             Waited::PeerEnded => inbox.state = State::Ended,
@@ -175,6 +180,9 @@ impl Inlet {
         }
         if ring.is_gone(Side::Writer) {
             inbox.state = State::Ended;
+        }
+        if self.is_closing.load(Acquire) {
+            inbox.close(&self.end);
         }
         Ok(true)
     }
@@ -248,17 +256,27 @@ impl Inlet {
         if let Some(pollable) = self.end.pollable.get() {
             return Ok(pollable.as_fd());
         }
-        let mut inbox = self.lock()?;
-        self.hold(&mut inbox)?;
         let made = Pollable::new(&self.end.socket)?;
         let pollable = self.end.pollable.get_or_init(|| made);
-        self.settle_pollable(&mut inbox, pollable)?;
+        // A thread that sleeps in `recv` settles it when it leaves: either it sees the descriptor, or it is not seen sleeping.
+        fence(SeqCst);
+        if let Some(mut inbox) = self.turn_after_others(Deadline::after(<_>::default())) {
+            self.hold(&mut inbox)?;
+            self.settle_pollable(&mut inbox, pollable)?;
+        }
         Ok(pollable.as_fd())
     }
 
-    /// Closes the end: what was not received is lost, and the sender learns that nobody will receive it.
+    /// Closes the end: what was not received is lost, and the sender learns that nobody will receive it. Threads that wait here are
+    /// told.
     pub(crate) fn close(&self) {
-        // Who receives at the moment goes on until it has got something.
+        if let Some(mut inbox) = self.inbox.try_take() {
+            return inbox.close(&self.end);
+        }
+        // It is this end, and no old copy: somebody uses it.
+        self.is_closing.store(true, Release);
+        self.end.interrupt();
+        // The deadline is never, and who has the turn gives it back.
         if let Some(mut inbox) = self.inbox.take(Deadline::NEVER) {
             inbox.close(&self.end);
         }

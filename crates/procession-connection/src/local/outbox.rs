@@ -28,6 +28,7 @@ pub(crate) struct Outlet {
     outbox: Turn<Outbox>,
     /// Whether the receiver was found dead elsewhere.
     is_suspicious: AtomicBool,
+    is_closing: AtomicBool,
 }
 
 /// What whoever sends has to know.
@@ -51,8 +52,8 @@ impl Outlet {
             claim: end.claim(),
             is_closed: false,
         };
-        let outbox = Turn::new(outbox);
-        Ok(Self { end, outbox, is_suspicious: AtomicBool::new(false) })
+        let [is_suspicious, is_closing] = [AtomicBool::new(false), AtomicBool::new(false)];
+        Ok(Self { end, outbox: Turn::new(outbox), is_suspicious, is_closing })
     }
 
     /// Sends a message, waiting for room until the deadline; it goes whole or not at all.
@@ -140,7 +141,7 @@ impl Outlet {
         let Outbox { producer, peer, .. } = outbox;
         let mut patience = Patience::new(deadline);
         loop {
-            if ring.is_gone(Side::Reader) {
+            if ring.is_gone(Side::Reader) || self.is_closing.load(Relaxed) {
                 return Err(closed());
             }
             if producer.has_room(ring, needed) {
@@ -152,7 +153,11 @@ impl Outlet {
                 false => needed,
             };
             producer.want(ring, wanted);
-            let may_go_on = || producer.sees_room(ring, wanted) || ring.is_gone(Side::Reader);
+            let may_go_on = || {
+                producer.sees_room(ring, wanted)
+                    || ring.is_gone(Side::Reader)
+                    || self.is_closing.load(Relaxed)
+            };
             match patience.wait(&self.end, peer, &may_go_on)? {
                 Waited::Look => {}
                 Waited::TimedOut => return Ok(false),
@@ -204,13 +209,18 @@ impl Outlet {
         sent.saturating_sub(received)
     }
 
-    /// Closes the end: what was sent can be received, and then the receiver learns that nothing more comes.
+    /// Closes the end: what was sent can be received, and then the receiver learns that nothing more comes. Threads that wait for room
+    /// here are told.
     pub(crate) fn close(&self) {
-        // Who sends at the moment sends to its end.
-        if let Some(mut outbox) = self.outbox.take(Deadline::NEVER)
-            && !std::mem::replace(&mut outbox.is_closed, true)
-        {
-            self.end.leave(&outbox.claim);
+        if let Some(mut outbox) = self.outbox.try_take() {
+            return outbox.close(&self.end);
+        }
+        // It is this end, and no old copy: somebody uses it.
+        self.is_closing.store(true, Relaxed);
+        self.end.interrupt();
+        // The deadline is never, and who has the turn gives it back.
+        if let Some(mut outbox) = self.outbox.take(Deadline::NEVER) {
+            outbox.close(&self.end);
         }
     }
 
@@ -224,6 +234,14 @@ impl Outlet {
     }
 }
 
+impl Outbox {
+    fn close(&mut self, end: &End) {
+        if !std::mem::replace(&mut self.is_closed, true) {
+            end.leave(&self.claim);
+        }
+    }
+}
+
 fn gone_or(error: OsError) -> procession_core::Error {
     match error.code() {
         OsCode::BROKEN_PIPE | OsCode::CONNECTION_RESET => closed(),
@@ -233,10 +251,7 @@ fn gone_or(error: OsError) -> procession_core::Error {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        let outbox = self.outbox.get_mut();
-        if !outbox.is_closed {
-            self.end.leave(&outbox.claim);
-        }
+        self.outbox.get_mut().close(&self.end);
     }
 }
 

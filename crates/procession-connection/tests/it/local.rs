@@ -337,3 +337,42 @@ fn wait_a_little(millis: u64) -> bool {
     let (_tx, rx) = pipe::<u8>().unwrap();
     rx.poll(Duration::from_millis(millis)).unwrap()
 }
+
+#[test]
+fn closing_tells_the_threads_that_wait() {
+    for pause in [0, 5, 40] {
+        let (tx, rx) = pipe::<Vec<u8>>().unwrap();
+        thread::scope(|scope| {
+            let receives = scope.spawn(|| rx.recv());
+            assert!(!wait_a_little(pause));
+            rx.close();
+            assert_eq!(receives.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+        });
+        assert_eq!(tx.send(vec![1]).unwrap_err().kind(), ErrorKind::Closed);
+        let (tx, rx) = pipe::<Vec<u8>>().unwrap();
+        thread::scope(|scope| {
+            let sends = scope.spawn(|| while tx.send(vec![1; 10_000]).is_ok() {});
+            assert!(!wait_a_little(pause + 1));
+            tx.close();
+            sends.join().unwrap();
+        });
+        assert!(rx.iter().all(|message| message.unwrap() == [1; 10_000]));
+    }
+}
+
+#[test]
+fn a_descriptor_is_made_while_a_thread_receives() {
+    for pause in [0, 5, 40] {
+        let (tx, rx) = pipe::<u8>().unwrap();
+        thread::scope(|scope| {
+            let receives = scope.spawn(|| rx.recv_timeout(SOON).unwrap());
+            assert!(!wait_a_little(pause));
+            assert!(wait(&[&rx], SHORT).unwrap().is_empty());
+            tx.send(1).unwrap();
+            assert_eq!(receives.join().unwrap(), 1);
+            tx.send(2).unwrap();
+            assert_eq!(wait(&[&rx], SOON).unwrap(), [0]);
+            assert_eq!(rx.recv().unwrap(), 2);
+        });
+    }
+}
