@@ -18,6 +18,7 @@ use std::sync::Arc;
 use procession_core::holder::{self, Holder};
 use procession_core::{Error, ErrorKind, Handle, Result};
 use procession_sys::memory::SharedWords;
+use procession_sys::poll::Watch;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use procession_sys::prim::{OnceLock, fence};
 use procession_sys::socket::{self, Block};
@@ -33,6 +34,10 @@ pub(crate) use outbox::Outlet;
 
 /// How many words of messages a pipe holds: 256 KiB, which stay in the second-level caches.
 const SIZE: usize = 256 << 10 >> 3;
+
+/// How often it is looked whether the other side lives, at most, in milliseconds: a system call or two, while something is sent, or while
+/// somebody looks for messages and finds none.
+const LOOK_EVERY: u64 = 20;
 
 /// The byte that wakes a sleeper.
 const BELL: &[u8] = &[0];
@@ -214,6 +219,13 @@ impl End {
         }
         let Some(pidfd) = &peer.pidfd else { return Ok(false) };
         Ok(poll::wait_readable(pidfd, Deadline::after(<_>::default()))? && self.is_still(bits))
+    }
+
+    /// Whether nobody has the other side's socket any more.
+    fn has_hung_up(&self) -> Result<bool> {
+        let mut watches = [Watch::hang_up(&self.socket)];
+        poll::wait(&mut watches, Deadline::after(<_>::default()))?;
+        Ok(watches[0].has_hung_up())
     }
 
     fn is_still(&self, bits: u64) -> bool {

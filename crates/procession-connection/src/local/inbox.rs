@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use procession_core::{Deadline, Error, ErrorKind, Handle, Result};
-use procession_sys::OsCode;
 use procession_sys::prim::Ordering::{Acquire, Release, SeqCst};
 use procession_sys::prim::{AtomicBool, fence};
 use procession_sys::socket::{self, Block};
 use procession_sys::turn::{Turn, TurnGuard};
+use procession_sys::{OsCode, clock};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::patience::{Patience, Waited};
 use super::pollable::Pollable;
-use super::{Claim, End, Held, Peer, Travelled};
+use super::{Claim, End, Held, LOOK_EVERY, Peer, Travelled};
 use crate::error::{closed, moved};
 use crate::ring::{Consumer, Head, ON_SOCKET, Side};
 use crate::transport::{Body, Incoming, Next, Room, SMALL, too_long};
@@ -39,6 +39,8 @@ struct Inbox {
     /// Descriptors that came ahead of their messages.
     stash: VecDeque<Arrival>,
     peer: Peer,
+    /// When it was last looked whether the sender lives.
+    looked: u64,
     claim: Claim,
     state: State,
 }
@@ -82,6 +84,7 @@ impl Inlet {
             partial,
             stash,
             peer: Peer::default(),
+            looked: clock::rough_millis(),
             claim: end.claim(),
             state: State::Open,
         };
@@ -173,7 +176,7 @@ impl Inlet {
         self.is_waited_for.store(false, Release);
         fence(SeqCst);
         match waited? {
-            Waited::TimedOut => return Ok(false),
+            Waited::TimedOut => return inbox.look(&self.end),
             Waited::PeerEnded => inbox.state = State::Ended,
             Waited::Rung => inbox.drain(&self.end)?,
             Waited::Look => {}
@@ -376,6 +379,20 @@ impl Inbox {
                 return Ok(true);
             }
         }
+    }
+
+    /// Looks whether the sender lives, for those who never wait for long: one that is killed does not say that it is gone. Tells
+    /// whether there may be something to tell.
+    fn look(&mut self, end: &End) -> Result<bool> {
+        let now = clock::rough_millis();
+        if self.state != State::Open || now.wrapping_sub(self.looked) < LOOK_EVERY {
+            return Ok(false);
+        }
+        self.looked = now;
+        if end.has_hung_up()? || end.look_at_peer(&mut self.peer)? {
+            self.state = State::Ended;
+        }
+        Ok(self.state != State::Open)
     }
 
     /// Nothing more is taken, and the other side learns it.

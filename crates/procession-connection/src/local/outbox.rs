@@ -13,13 +13,10 @@ use procession_sys::{OsCode, OsError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::patience::{Patience, Waited};
-use super::{Claim, End, Held, Peer, Travelled};
+use super::{Claim, End, Held, LOOK_EVERY, Peer, Travelled};
 use crate::error::{closed, moved};
 use crate::ring::{Producer, Rest, Side, Source};
 use crate::transport::{Outgoing, Sent};
-
-/// How often it is looked whether the receiver lives, at most, in milliseconds: a system call or two, while something is sent.
-const LOOK_EVERY: u64 = 20;
 
 /// The sending end.
 #[derive(Debug)]
@@ -96,9 +93,7 @@ impl Outlet {
     #[cold]
     fn look(&self, outbox: &mut Outbox) -> Result<()> {
         self.is_suspicious.store(false, Relaxed);
-        let mut watches = [Watch::hang_up(&self.end.socket)];
-        poll::wait(&mut watches, Deadline::after(<_>::default()))?;
-        match watches[0].has_hung_up() || self.end.look_at_peer(&mut outbox.peer)? {
+        match self.end.has_hung_up()? || self.end.look_at_peer(&mut outbox.peer)? {
             true => Err(closed()),
             false => Ok(()),
         }
