@@ -7,7 +7,7 @@
 //!          48  READER_SLEEP, written by a reader that goes to sleep, and looked at by the writer after each message
 //!          64  WRITER_SLEEP, the other way round; WANTED, how far the reader has to come for the writer to go on
 //!          80  what else is the writer's: SENT, WRITER and what belongs to that, ABORTED, ABORTED_END
-//!          96  what else is the reader's: RECEIVED, READER and what belongs to that, TAKEN
+//!          96  what else is the reader's: RECEIVED, READER and what belongs to that, TAKEN, SKIPPED
 //!         112  the messages: a power of two of words
 //! ```
 //!
@@ -18,8 +18,9 @@
 //! **One that is not longer than [`WHOLE`] of the ring** becomes visible whole: it is written behind TAIL, and then TAIL is
 //! moved behind it. A writer that is killed before that leaves nothing. **A longer one streams:** TAIL follows its bytes as there is
 //! room. Its writer may be killed in the middle (the reader then finds the end of the pipe inside a message, and says so) or may
-//! give up, which it notes in ABORTED and ABORTED_END; then the reader forgets what it has of it and goes on behind it. There is one
-//! such note at a time: no other message streams before the reader has passed the end of the one that was given up.
+//! give up, which it notes in ABORTED and ABORTED_END; then the reader forgets what it has of it, goes on behind it, and says so in
+//! SKIPPED. There is one such note at a time: no other message streams before the reader has seen the last one. (To have read up
+//! to its end is not enough: the reader may not know yet that it was the end.)
 //!
 //! **Sleep.** Who finds nothing to do writes into its own sleep word how it sleeps, and looks once more; who has made something to
 //! do looks at the other's sleep word. Between the write and the look of each there must be a full barrier, so that one of them
@@ -65,6 +66,7 @@ const HEAD: usize = 32;
 const RECEIVED: usize = 96;
 const READER: usize = 97;
 const TAKEN: usize = 100;
+const SKIPPED: usize = 101;
 const READER_EPOCH: usize = 98;
 const READER_DROPPED: usize = 99;
 const READER_SLEEP: usize = 48;
@@ -419,11 +421,16 @@ impl Producer {
     /// How much room must be there before a message of `len` bytes is begun, in words.
     #[inline(always)]
     pub(crate) fn needs<W: Words>(&self, ring: &Ring<W>, len: u64) -> u64 {
-        if len <= ring.whole() {
-            return 1 + words_of(len);
+        match len <= ring.whole() {
+            true => 1 + words_of(len),
+            false => ring.size / WHOLE,
         }
-        let passed = ring.size - self.tail.saturating_sub(self.aborted_end).min(ring.size);
-        passed.max(ring.size / WHOLE)
+    }
+
+    /// Whether a message may stream: the reader knows of the last one that was given up.
+    pub(crate) fn may_stream<W: Words>(&self, ring: &Ring<W>) -> bool {
+        // ORDERING: Acquire: the reader looks at the note no more.
+        self.aborted_end == ring.at(SKIPPED).load(Acquire)
     }
 
     /// The same, before the message is gone on with.
@@ -563,6 +570,13 @@ impl Consumer {
         self.received
     }
 
+    /// Counts a message that is handed out.
+    #[inline(always)]
+    pub(crate) fn count<W: Words>(&mut self, ring: &Ring<W>) {
+        self.received += 1;
+        ring.at(RECEIVED).store(self.received, Relaxed);
+    }
+
     /// How many words there are to read.
     #[inline(always)]
     pub(crate) fn available<W: Words>(&mut self, ring: &Ring<W>) -> Result<u64> {
@@ -622,13 +636,8 @@ impl Consumer {
         copy::read(second, to_second);
         of.taken += bytes as u64;
         self.head += words;
-        let is_done = of.taken == of.len;
-        if is_done {
-            self.received += 1;
-            ring.at(RECEIVED).store(self.received, Relaxed);
-        }
         if of.len > ring.whole() {
-            let taken = if is_done { 0 } else { of.taken };
+            let taken = if of.taken == of.len { 0 } else { of.taken };
             ring.at(TAKEN).store(taken, Relaxed);
         }
         self.pass(ring)
@@ -684,7 +693,9 @@ impl Consumer {
         }
         self.head = end;
         ring.at(TAKEN).store(0, Relaxed);
-        Ok(Some(self.pass(ring)))
+        ring.at(SKIPPED).store(end, Release);
+        self.tell(ring);
+        Ok(Some(ring.waken(Side::Writer)))
     }
 
     /// How many bytes of a message in the middle of which its holder has died were taken.

@@ -132,7 +132,7 @@ impl Inlet {
                 Err(error) => break Err(error),
             }
             if inbox.state != State::Open {
-                break inbox.end();
+                break inbox.end(&self.end);
             }
             match self.wait(inbox, &mut patience) {
                 Ok(true) => {}
@@ -322,6 +322,7 @@ impl Inbox {
             return Ok(None);
         }
         end.wake(self.consumer.take(&end.ring, &mut head, &mut bytes[..len]))?;
+        self.consumer.count(&end.ring);
         Ok(Some(len))
     }
 
@@ -405,8 +406,11 @@ impl Inbox {
         }
     }
 
-    /// What there is when nothing more comes.
-    fn end(&mut self) -> Result<Next<Incoming>> {
+    /// What there is when nothing more comes, and all that came was taken.
+    fn end(&mut self, end: &End) -> Result<Next<Incoming>> {
+        // Descriptors may have come ahead of a message that did not.
+        drop(self.drain(end));
+        self.stash.clear();
         match (self.state, self.partial.take()) {
             (State::Closed, _) => Err(Error::new(ErrorKind::Closed, "this end was closed")),
             (_, None) => Ok(Next::Closed),
@@ -444,19 +448,18 @@ impl Inbox {
             }
         };
         let announced = usize::from(head.handles);
-        if announced == 0 {
-            return Ok(Incoming { body, handles: Vec::new(), announced, handles_lost: false });
-        }
-        let Arrival { handles, lost, .. } = self.arrival(end)?;
+        let arrival = match announced {
+            0 => Ok(Arrival { number: 0, handles: Vec::new(), lost: false }),
+            _ => self.arrival(end),
+        };
+        self.consumer.count(&end.ring);
+        let Arrival { handles, lost, .. } = arrival?;
         Ok(Incoming { body, handles, announced, handles_lost: lost })
     }
 
-    /// The descriptors of the message that was taken last, or is being taken.
+    /// The descriptors of the message that is being taken, or given up.
     fn arrival(&mut self, end: &End) -> Result<Arrival> {
-        let number = match self.partial {
-            None => self.consumer.received().wrapping_sub(1),
-            Some(_) => self.consumer.received(),
-        };
+        let number = self.consumer.received();
         loop {
             let known = self.stash.iter().position(|arrival| arrival.number == number);
             if let Some(arrival) = known.and_then(|at| self.stash.remove(at)) {

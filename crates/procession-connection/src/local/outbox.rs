@@ -72,7 +72,10 @@ impl Outlet {
         let ring = &self.end.ring;
         let source = Source::new(message.parts);
         let needed = outbox.producer.needs(ring, source.len());
-        if !outbox.producer.has_room(ring, needed) && !self.wait(outbox, needed, deadline)? {
+        let streams = ring.streams(source.len());
+        let may_begin = outbox.producer.has_room(ring, needed)
+            && (!streams || outbox.producer.may_stream(ring));
+        if !may_begin && !self.wait(outbox, needed, streams, deadline)? {
             return Ok(Sent::No);
         }
         if !message.handles.is_empty() && !self.send_handles(outbox, message, deadline)? {
@@ -116,7 +119,9 @@ impl Outlet {
         let ring = &self.end.ring;
         while !rest.is_done() {
             let needed = outbox.producer.needs_for(ring, rest);
-            if !outbox.producer.has_room(ring, needed) && !self.wait(outbox, needed, deadline)? {
+            if !outbox.producer.has_room(ring, needed)
+                && !self.wait(outbox, needed, false, deadline)?
+            {
                 self.end.wake(outbox.producer.abort(ring, rest))?;
                 return Ok(Sent::No);
             }
@@ -129,9 +134,15 @@ impl Outlet {
         Ok(Sent::Yes)
     }
 
-    /// Waits for room; tells whether it came before the deadline.
+    /// Waits for room, and until a message may stream if this one does; tells whether that came before the deadline.
     #[cold]
-    fn wait(&self, outbox: &mut Outbox, needed: u64, deadline: Deadline) -> Result<bool> {
+    fn wait(
+        &self,
+        outbox: &mut Outbox,
+        needed: u64,
+        streams: bool,
+        deadline: Deadline,
+    ) -> Result<bool> {
         let ring = &self.end.ring;
         let Outbox { producer, peer, .. } = outbox;
         let mut patience = Patience::new(deadline);
@@ -139,7 +150,7 @@ impl Outlet {
             if ring.is_gone(Side::Reader) || self.is_closing.load(Relaxed) {
                 return Err(closed());
             }
-            if producer.has_room(ring, needed) {
+            if producer.has_room(ring, needed) && (!streams || producer.may_stream(ring)) {
                 return Ok(true);
             }
             // Not for the first word, to begin with: who waits for room is faster than the reader, and will be again.
@@ -149,7 +160,7 @@ impl Outlet {
             };
             producer.want(ring, wanted);
             let may_go_on = || {
-                producer.sees_room(ring, wanted)
+                producer.sees_room(ring, wanted) && (!streams || producer.may_stream(ring))
                     || ring.is_gone(Side::Reader)
                     || self.is_closing.load(Relaxed)
             };

@@ -44,6 +44,7 @@ fn recv(ring: &Plain, consumer: &mut Consumer, most: usize) -> Option<Vec<u8>> {
         let end = bytes.len().min(taken + most);
         assert_eq!(consumer.take(ring, &mut head, &mut bytes[taken..end]), Wake::No);
         if head.taken == head.len {
+            consumer.count(ring);
             return Some(bytes);
         }
     }
