@@ -7,7 +7,7 @@
 //!          48  READER_SLEEP, written by a reader that goes to sleep, and looked at by the writer after each message
 //!          64  WRITER_SLEEP, the other way round; WANTED, how far the reader has to come for the writer to go on
 //!          80  what else is the writer's: SENT, WRITER and what belongs to that, ABORTED, ABORTED_END
-//!          96  what else is the reader's: RECEIVED, READER and what belongs to that, TAKEN, SKIPPED
+//!          96  what else is the reader's: RECEIVED, READER and what belongs to that, TAKEN, SKIPPED, and READ_TO, which HEAD follows
 //!         112  the messages: a power of two of words
 //! ```
 //!
@@ -67,6 +67,7 @@ const RECEIVED: usize = 96;
 const READER: usize = 97;
 const TAKEN: usize = 100;
 const SKIPPED: usize = 101;
+const READ_TO: usize = 102;
 const READER_EPOCH: usize = 98;
 const READER_DROPPED: usize = 99;
 const READER_SLEEP: usize = 48;
@@ -523,6 +524,19 @@ impl Producer {
         ring.waken(Side::Reader)
     }
 
+    /// Whether the message that was written last was received by a reader that is gone by now; if it was not, it does not count.
+    pub(crate) fn was_received<W: Words>(&mut self, ring: &Ring<W>, rest: &Rest) -> bool {
+        // ORDERING: Acquire: what the reader has counted before it left.
+        let is_gone = ring.is_gone(Side::Reader);
+        debug_assert!(is_gone, "then the count is final");
+        if !rest.is_done() || ring.at(RECEIVED).load(Acquire) >= self.sent {
+            return rest.is_done();
+        }
+        self.sent -= 1;
+        ring.at(SENT).store(self.sent, Relaxed);
+        false
+    }
+
     /// Gives up a message that was begun.
     pub(crate) fn abort<W: Words>(&mut self, ring: &Ring<W>, rest: &Rest) -> Wake {
         self.aborted_end = self.tail;
@@ -561,8 +575,11 @@ pub(crate) struct Head {
 impl Consumer {
     /// The consumer of a ring from which others may have read.
     pub(crate) fn of<W: Words>(ring: &Ring<W>) -> Result<Self> {
-        let head = ring.at(HEAD).load(Acquire);
-        Ok(Self { head, told: head, tail: head, received: ring.at(RECEIVED).load(Relaxed) })
+        let (head, told) = (ring.at(READ_TO).load(Acquire), ring.at(HEAD).load(Acquire));
+        if head.wrapping_sub(told) > ring.size {
+            return Err(broken("it was read to where nothing is"));
+        }
+        Ok(Self { head, told, tail: head, received: ring.at(RECEIVED).load(Relaxed) })
     }
 
     /// How many messages were received before.
@@ -647,6 +664,7 @@ impl Consumer {
     /// looking at.
     #[inline(always)]
     fn pass<W: Words>(&mut self, ring: &Ring<W>) -> Wake {
+        ring.at(READ_TO).store(self.head, Relaxed);
         if self.head == self.tail || self.head - self.told >= ring.size / TOLD {
             self.tell(ring);
         }
@@ -693,6 +711,7 @@ impl Consumer {
         }
         self.head = end;
         ring.at(TAKEN).store(0, Relaxed);
+        ring.at(READ_TO).store(end, Relaxed);
         ring.at(SKIPPED).store(end, Release);
         self.tell(ring);
         Ok(Some(ring.waken(Side::Writer)))

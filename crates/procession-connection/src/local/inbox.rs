@@ -1,20 +1,21 @@
 //! The receiving end of a local pipe.
 
+mod travel;
+
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use procession_core::{Deadline, Error, ErrorKind, Handle, Result};
+use procession_core::{Deadline, Error, ErrorKind, Result};
 use procession_sys::prim::Ordering::{Acquire, Release, SeqCst};
 use procession_sys::prim::{AtomicBool, fence};
 use procession_sys::socket::{self, Block};
 use procession_sys::turn::{Turn, TurnGuard};
 use procession_sys::{OsCode, clock};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::patience::{Patience, Waited};
 use super::pollable::Pollable;
-use super::{Claim, End, Held, LOOK_EVERY, Peer, Travelled};
-use crate::error::{closed, moved};
+use super::{Claim, End, Held, LOOK_EVERY, Peer};
+use crate::error::closed;
 use crate::ring::{Consumer, Head, ON_SOCKET, Side};
 use crate::transport::{Body, Incoming, Next, Room, SMALL, too_long};
 
@@ -441,7 +442,8 @@ impl Inbox {
         };
         let len = usize::try_from(head.len).unwrap_or(usize::MAX);
         let body = match room {
-            Room::Slice(slice) if slice.len() >= len => Body::InPlace(len),
+            Room::Slice(slice) if slice.len() >= len && bytes.is_empty() => Body::InPlace(len),
+            // A look may have taken it before there was a slice.
             _ => {
                 bytes.truncate(len);
                 Body::Owned(bytes)
@@ -542,54 +544,5 @@ impl Drop for Inlet {
         if inbox.state != State::Closed {
             self.end.leave(&inbox.claim);
         }
-    }
-}
-
-/// What an end takes along: what was taken of a message, and the descriptors that came ahead.
-#[derive(Serialize, Deserialize)]
-struct Luggage<E, B, H> {
-    end: E,
-    partial: Option<(Head, bool, B)>,
-    stash: Vec<(u64, Vec<H>, bool)>,
-}
-
-impl Serialize for Inlet {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut inbox = self.lock().map_err(ser::Error::custom)?;
-        if inbox.state == State::Closed {
-            return Err(ser::Error::custom(closed()));
-        }
-        self.hold(&mut inbox).map_err(|_taken| ser::Error::custom(moved()))?;
-        let partial = inbox.partial.as_ref().map(|partial| {
-            let taken = usize::try_from(partial.head.taken).unwrap_or(usize::MAX);
-            (partial.head, partial.is_whole, &partial.bytes[..taken])
-        });
-        let stash = inbox.stash.iter().map(|arrival| {
-            (arrival.number, arrival.handles.iter().map(Handle).collect(), arrival.lost)
-        });
-        let luggage = Luggage { end: self.end.travelling(), partial, stash: stash.collect() };
-        let travelling = luggage.serialize(serializer)?;
-        inbox.consumer.tell(&self.end.ring);
-        self.end.give_up(&inbox.claim);
-        Ok(travelling)
-    }
-}
-
-impl<'de> Deserialize<'de> for Inlet {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let luggage = Luggage::<Travelled, Vec<u8>, Handle<OwnedFd>>::deserialize(deserializer)?;
-        let partial = luggage.partial.map(|(head, is_whole, bytes)| {
-            let is_sound = head.taken == bytes.len() as u64 && head.taken <= head.len;
-            is_sound.then_some(Partial { head, bytes, is_whole })
-        });
-        if let Some(None) = partial {
-            return Err(de::Error::custom("a part of a message of another length"));
-        }
-        let stash = luggage.stash.into_iter().map(|(number, handles, lost)| {
-            let handles = handles.into_iter().map(Handle::into_inner).collect();
-            Arrival { number, handles, lost }
-        });
-        let end = luggage.end.arrive(Side::Reader).map_err(de::Error::custom)?;
-        Self::with(end, partial.flatten(), stash.collect()).map_err(de::Error::custom)
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::patience::{Patience, Waited};
 use super::{Claim, End, Held, LOOK_EVERY, Peer, Travelled};
 use crate::error::{closed, moved};
-use crate::ring::{Producer, Rest, Side, Source};
+use crate::ring::{Producer, Rest, Side, Source, Wake};
 use crate::transport::{Outgoing, Sent};
 
 /// The sending end.
@@ -83,7 +83,7 @@ impl Outlet {
         }
         let (wake, mut rest) = outbox.producer.begin(ring, &source, message.announced);
         self.end.wake(wake)?;
-        if wake == crate::ring::Wake::Gone {
+        if wake == Wake::Gone && !outbox.producer.was_received(ring, &rest) {
             return Err(closed());
         }
         match rest.is_done() {
@@ -127,7 +127,7 @@ impl Outlet {
             }
             let wake = outbox.producer.go_on(ring, source, rest);
             self.end.wake(wake)?;
-            if wake == crate::ring::Wake::Gone {
+            if wake == Wake::Gone && !outbox.producer.was_received(ring, rest) {
                 return Err(closed());
             }
         }

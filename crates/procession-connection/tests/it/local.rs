@@ -376,3 +376,31 @@ fn a_descriptor_is_made_while_a_thread_receives() {
         });
     }
 }
+
+#[test]
+fn a_message_that_a_look_has_taken_ahead_comes_into_the_buffer() {
+    let (left, right) = Connection::pair().unwrap();
+    for len in [65_537, 300_000] {
+        let sent = pattern(len);
+        thread::scope(|scope| {
+            scope.spawn(|| left.send_bytes(&sent).unwrap());
+            assert!(right.poll(SOON).unwrap());
+            assert_eq!(left.unread(), Some(1), "nobody has received it");
+            let mut buffer = vec![0; len];
+            assert_eq!(right.recv_bytes_into_timeout(&mut buffer, SOON).unwrap(), len);
+            assert!(buffer == sent);
+        });
+        assert_eq!(left.unread(), Some(0));
+    }
+}
+
+#[test]
+fn what_could_not_be_sent_does_not_count_as_unread() {
+    let (tx, rx) = pipe::<u8>().unwrap();
+    tx.send(1).unwrap();
+    tx.send(2).unwrap();
+    assert_eq!(rx.recv().unwrap(), 1);
+    drop(rx);
+    assert_eq!(tx.send(3).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(tx.unread(), 1);
+}
