@@ -3,11 +3,18 @@
 //!
 //! [`measure`] is family `start`. [`sync`] is family `sync`, over a [`board`] that the processes of
 //! a measurement share and a [`crew`] of threads or [`forks`]; [`futex`] holds that family's limits.
+//! [`line`](mod@line) is families `pipe` and `socket`, between the two processes of a [`pair`]; [`ring`] and [`wire`] hold their
+//! limits.
 
 pub mod board;
 pub mod clock;
 pub mod crew;
 pub mod forks;
+pub mod freight;
 pub mod futex;
+pub mod line;
 pub mod measure;
+pub mod pair;
+pub mod ring;
 pub mod sync;
+pub mod wire;

@@ -1,16 +1,18 @@
 //! `cargo xtask bench <family>`: ours, the limits and the peers, side by side in the same run.
 //!
-//! [`family`] says what a family is; [`start`], [`sync`] and [`wordcount`] are families. [`build`]
-//! makes the programs, [`cage`] runs one of them, [`rounds`] runs all of them in turn while
-//! [`machine`] keeps an eye on other work, and [`table`] prints. `docs/benchmarks.md` explains
-//! method and figures.
+//! [`family`] says what a family is; [`start`], [`sync`], [`pipe`], [`socket`] and [`wordcount`] are
+//! families. [`build`] makes the programs, [`cage`] runs one of them, [`rounds`] runs all of them in
+//! turn while [`machine`] keeps an eye on other work, and [`table`] prints. `docs/benchmarks.md`
+//! explains method and figures.
 
 mod build;
 mod cage;
 mod corpus;
 mod family;
 mod machine;
+mod pipe;
 mod rounds;
+mod socket;
 mod start;
 mod sync;
 mod table;
@@ -34,6 +36,8 @@ cargo xtask bench <family> [options]
 families
   start             how long a process takes to start, to say something, and to be reaped
   sync              locks, semaphores, events, conditions and barriers between processes
+  pipe              messages between two processes of one machine
+  socket            messages over Unix sockets and TCP
   wordcount         a whole program: counting words with two workers
 
 options
@@ -70,6 +74,8 @@ pub(crate) fn run(args: Vec<OsString>) -> Result<(), String> {
     let family = match options.family.as_str() {
         "start" => start::family(),
         "sync" => sync::family(options.cpus.as_deref()),
+        "pipe" => pipe::family(options.cpus.as_deref()),
+        "socket" => socket::family(),
         "wordcount" => wordcount::family(&workshop, options.quick)?,
         "" => return Err(format!("which family?\n\n{HELP}")),
         other => return Err(format!("there is no family `{other}`\n\n{HELP}")),

@@ -101,7 +101,16 @@ impl End {
             let text = "the end of a pipe came, and is somebody else's already";
             return Err(Error::new(ErrorKind::Taken, text));
         }
-        Ok(Self { ring, socket, side, knows_holders, pollable: OnceLock::new() })
+        let this = Self { ring, socket, side, knows_holders, pollable: OnceLock::new() };
+        this.announce()?;
+        Ok(this)
+    }
+
+    /// Has the other side, if it sleeps, look who has this one now: it may be watching somebody else, or nobody.
+    fn announce(&self) -> Result<()> {
+        // The holder was written before, and who falls asleep looks at it behind a barrier everywhere.
+        fence(SeqCst);
+        self.wake(self.ring.interrupt(self.side.other()))
     }
 
     fn claim(&self) -> Claim {
@@ -143,6 +152,7 @@ impl End {
                 Ok(_) => {
                     let epoch = self.ring.epoch_word(self.side).load(Acquire);
                     *claim = Claim { holder: me, epoch };
+                    self.announce()?;
                     return Ok(Held::Anew);
                 }
                 Err(other) => holder = other,
@@ -247,6 +257,9 @@ impl End {
             // The heir may have dropped it already.
             if is_heirs && self.ring.dropped_word(self.side).load(SeqCst) == heir {
                 self.say_gone();
+            } else if is_heirs {
+                // Who cannot be woken looks by itself.
+                drop(self.announce());
             }
             return;
         }

@@ -333,6 +333,11 @@ impl<T> Receiver<T> {
         self.rx.as_fd()
     }
 
+    /// Whether there is something to receive.
+    pub(crate) fn look(&self) -> Result<bool> {
+        self.rx.poll(Deadline::after(Duration::ZERO))
+    }
+
     pub(crate) fn into_inlet(self) -> Inlet {
         self.rx
     }

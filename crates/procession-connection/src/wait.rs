@@ -20,6 +20,16 @@ pub trait Waitable {
     /// [`Os`](procession_core::ErrorKind::Os) when this process may open no more descriptors;
     /// [`Taken`](procession_core::ErrorKind::Taken) when the end of a pipe is another process's by now.
     fn readable_fd(&self) -> Result<BorrowedFd<'_>>;
+
+    /// Whether there is indeed something, when the descriptor was readable: that of a pipe is for a moment when its other side goes
+    /// from one process to another.
+    ///
+    /// # Errors
+    ///
+    /// As [`readable_fd`](Self::readable_fd).
+    fn is_ready(&self) -> Result<bool> {
+        Ok(true)
+    }
 }
 
 /// Waits until at least one of `objects` has something, and tells which have, by their places, in order; none when the time is up first.
@@ -65,14 +75,27 @@ pub fn wait(objects: &[&dyn Waitable], timeout: Duration) -> Result<Vec<usize>> 
 pub fn wait_deadline(objects: &[&dyn Waitable], deadline: Deadline) -> Result<Vec<usize>> {
     let fds: Vec<_> = objects.iter().map(|object| object.readable_fd()).collect::<Result<_>>()?;
     let mut watches: Vec<_> = fds.iter().map(Watch::readable).collect();
-    poll::wait(&mut watches, deadline)?;
-    let ready = watches.iter().enumerate().filter(|(_, watch)| watch.is_ready());
-    Ok(ready.map(|(place, _)| place).collect())
+    loop {
+        poll::wait(&mut watches, deadline)?;
+        let mut ready = Vec::new();
+        for (place, watch) in watches.iter().enumerate() {
+            if watch.is_ready() && objects[place].is_ready()? {
+                ready.push(place);
+            }
+        }
+        if !ready.is_empty() || deadline.has_passed() {
+            return Ok(ready);
+        }
+    }
 }
 
 impl<T: Waitable + ?Sized> Waitable for &T {
     fn readable_fd(&self) -> Result<BorrowedFd<'_>> {
         (**self).readable_fd()
+    }
+
+    fn is_ready(&self) -> Result<bool> {
+        (**self).is_ready()
     }
 }
 
@@ -80,11 +103,19 @@ impl<T: Waitable> Waitable for Handle<T> {
     fn readable_fd(&self) -> Result<BorrowedFd<'_>> {
         (**self).readable_fd()
     }
+
+    fn is_ready(&self) -> Result<bool> {
+        (**self).is_ready()
+    }
 }
 
 impl<T> Waitable for Receiver<T> {
     fn readable_fd(&self) -> Result<BorrowedFd<'_>> {
         self.try_as_fd()
+    }
+
+    fn is_ready(&self) -> Result<bool> {
+        self.look()
     }
 }
 
@@ -92,11 +123,20 @@ impl<A, B> Waitable for Duplex<A, B> {
     fn readable_fd(&self) -> Result<BorrowedFd<'_>> {
         self.connection().try_as_fd()
     }
+
+    fn is_ready(&self) -> Result<bool> {
+        self.connection().is_ready()
+    }
 }
 
 impl Waitable for Connection {
     fn readable_fd(&self) -> Result<BorrowedFd<'_>> {
         self.try_as_fd()
+    }
+
+    fn is_ready(&self) -> Result<bool> {
+        // Of one that only sends, the descriptor tells all there is.
+        Ok(!self.is_readable() || self.poll(Duration::ZERO)?)
     }
 }
 
