@@ -21,7 +21,8 @@
 //!   to a listener nor what a listener has said to a client is of use a second time.
 //! - *Reflection*: every MAC names who proves and to whom, so that nothing that a side has said is anything that it accepts; and the
 //!   listener, which is the one that strangers can make speak, proves nothing before the other side has.
-//! - *Guessing what is wrong*: a refusal is one frame of fixed content, whatever the reason, followed by the end of the connection.
+//! - *Guessing what is wrong*: a refusal is one frame of fixed content, whatever the reason, followed by the end of the connection;
+//!   or that alone, where what came is longer than any frame of a handshake.
 //!   MACs are compared in constant time. What has a wrong length is refused without a look at the key.
 //! - *Memory and time*: each frame has one possible length, which is known before it comes; all are below 256 bytes. An accepting
 //!   listener keeps a few hundred bytes for each stranger, and for a limited time.
