@@ -3,12 +3,13 @@
 //! A family is a program whose processes are killed, and a harness around it; [`FAMILIES`] lists them. `docs/soak.md` says
 //! what each shows. The harness is no process of ours: it sees what the system sees, and what the members of a family
 //! write into a pipe. `eyes` looks for what is left behind, `figures` counts, `process` is the family of processes, `sync` that of locks and
-//! their kin; `step` kills at chosen instructions.
+//! their kin, `pipe` that of pipes; `step` kills at chosen instructions.
 //! `cargo xtask soak` runs a family for long, `tests/tests/soak.rs` for a minute.
 
 mod eyes;
 mod figures;
 pub mod idle;
+pub mod pipe;
 pub mod process;
 pub mod step;
 pub mod sync;
@@ -72,8 +73,13 @@ impl Options {
 pub type Soak = fn(&Options) -> Result<String, String>;
 
 /// What can be soaked. The processes of `x` run the program `soak_x`.
-pub const FAMILIES: [(&str, Soak); 4] =
-    [("idle", idle::soak), ("process", process::soak), ("step", step::soak), ("sync", sync::soak)];
+pub const FAMILIES: [(&str, Soak); 5] = [
+    ("idle", idle::soak),
+    ("pipe", pipe::soak),
+    ("process", process::soak),
+    ("step", step::soak),
+    ("sync", sync::soak),
+];
 
 /// A generator for one purpose in one round: seeds that differ in one bit give numbers that have nothing in common.
 fn random(seed: u64, round: usize, purpose: u64) -> Random {

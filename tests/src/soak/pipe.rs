@@ -1,0 +1,106 @@
+//! The family of pipes: one of the two that use a pipe is killed or stopped, and the other is watched.
+//!
+//! A *kind* is killed at random moments; an *act* is run one instruction at a time and killed at the n-th. `plan` says what a round is
+//! made of, `letter` what goes through the pipe, `ends` how it is sent and received; `killer` kills, and knows how late an answer came. `kill`,
+//! `stop` and `travel` have the kinds, `act` the acts; all of it runs in processes of ours, in the program `soak_pipe`. This file starts that.
+
+mod act;
+mod ends;
+mod kill;
+mod killer;
+mod letter;
+mod plan;
+mod point;
+pub mod stage;
+mod stop;
+mod tracer;
+mod travel;
+
+use std::fmt::Write as _;
+use std::process::Stdio;
+
+use procession::StartMethod;
+
+use super::Options;
+use super::eyes::Home;
+use super::figures;
+use crate::program;
+
+pub use act::NAMES as ACTS;
+
+/// What is killed at random moments.
+pub const KINDS: [&str; 6] = ["sender", "receiver", "stopped", "handles", "moved", "sibling"];
+
+/// Plays so many rounds of each kind and so many points of each act, or of the [only one](Options::only) that is wanted, or of
+/// all `kinds` or `acts`; returns the tables of figures.
+///
+/// # Errors
+///
+/// As [`Soak`](super::Soak).
+pub fn soak(options: &Options) -> Result<String, String> {
+    let wanted = |all: &str, names: &[&'static str]| -> Vec<&'static str> {
+        let only = options.only.as_deref();
+        let is_wanted = |name: &&str| only.is_none_or(|only| only == all || only == *name);
+        names.iter().copied().filter(is_wanted).collect()
+    };
+    let (kinds, acts) = (wanted("kinds", &KINDS), wanted("acts", &ACTS));
+    if kinds.is_empty() && acts.is_empty() {
+        return Err(format!("there are: kinds, {}, acts, {}", KINDS.join(", "), ACTS.join(", ")));
+    }
+    let home = Home::new(&options.program)?;
+    let mut table = String::new();
+    if !kinds.is_empty() {
+        writeln!(table, "{:<10}{}  | saw", "ms", figures::heading("told")).map_err(text)?;
+    }
+    for kind in kinds {
+        writeln!(table, "{}", watch(&home, options, kind)?).map_err(text)?;
+    }
+    if !acts.is_empty() {
+        writeln!(table, "{}", act::heading()).map_err(text)?;
+    }
+    for act in acts {
+        writeln!(table, "{}", watch(&home, options, act)?).map_err(text)?;
+    }
+    write!(table, "seed {}", options.seed).map_err(text)?;
+    Ok(table)
+}
+
+fn text(error: std::fmt::Error) -> String {
+    error.to_string()
+}
+
+/// Runs the program, and sees to it that it leaves nothing.
+fn watch(home: &Home, options: &Options, name: &str) -> Result<String, String> {
+    let options = Options { only: Some(name.to_owned()), ..options.clone() };
+    let again =
+        || format!("{} (all of them: --rounds {})", options.again("pipe", None), options.rounds);
+    let row = run(home, &options, name).map_err(|what| format!("{}\n{what}", again()))?;
+    let (left, litter) = (home.members(), home.litter());
+    if !left.is_empty() || !litter.is_empty() {
+        return Err(format!("{}\nleft: processes {left:?}, files {litter:?}", again()));
+    }
+    Ok(row)
+}
+
+fn run(home: &Home, options: &Options, name: &str) -> Result<String, String> {
+    let method = options.method.unwrap_or(StartMethod::ForkServer);
+    let errors = std::fs::File::create(home.errors()).map_err(|error| error.to_string())?;
+    let numbers = [options.rounds as u64, options.seed, options.first as u64];
+    let mut command = program(home.program());
+    command
+        .args([name, &method.to_string()])
+        .args(numbers.map(|number| number.to_string()))
+        .env("TMPDIR", home.scratch())
+        // A string instruction counts as one for each byte when it is run step by step.
+        .env("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=268435456:glibc.cpu.x86_rep_stosb_threshold=268435456")
+        .stderr(Stdio::from(errors));
+    let output = command.output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.success() {
+        true => Ok(said.trim_end().to_owned()),
+        false => {
+            let errors = std::fs::read_to_string(home.errors()).unwrap_or_default();
+            Err(format!("{}\n{said}\n{errors}", output.status))
+        }
+    }
+}
