@@ -69,10 +69,7 @@ impl Book {
         let mut random = plan.random(11);
         let limit = usize::MAX >> 33;
         let words = std::iter::repeat_with(|| random.below(limit).to_le_bytes()).take(WORDS);
-        let mut noise: Vec<u8> = words.flatten().collect();
-        while noise.len() < SIZES[plan.sizes - 1] + WORDS * 8 {
-            noise.extend_from_within(..);
-        }
+        let noise = grown(words.flatten().collect(), SIZES[plan.sizes - 1] + WORDS * 8);
         Self { seed: plan.seed, round: plan.round, sizes: plan.sizes, noise, writer, fixed: None }
     }
 
@@ -83,7 +80,8 @@ impl Book {
         handles: usize,
         writer: Option<OwnedFd>,
     ) -> Self {
-        let noise = (0..len + WORDS * 8).map(|at| (at % 251).to_le_bytes()[0]).collect();
+        // The largest prime number of values that a byte can have.
+        let noise = grown((0..251).collect(), len + WORDS * 8);
         Self { seed: 0, round: 0, sizes: 0, noise, writer, fixed: Some((which, len, handles)) }
     }
 
@@ -138,6 +136,14 @@ impl Book {
             assert!(names.take(3).all(|other| other == name(writer)), "handles of something else");
         }
     }
+}
+
+/// The same again and again, at least so many bytes.
+fn grown(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
+    while bytes.len() < len {
+        bytes.extend_from_within(..);
+    }
+    bytes
 }
 
 /// What the system calls what is open there.
