@@ -49,6 +49,29 @@ fn two_hundred_deaths_are_told_although_a_sibling_has_a_copy() {
 }
 
 #[test]
-fn killed_at_forty_points_of_each_act() {
-    soak(40, "acts");
+fn killed_while_it_sends() {
+    for act in ["send-small", "send-waited", "send-large"] {
+        soak(40, act);
+    }
+}
+
+#[test]
+fn killed_while_it_sends_handles_or_gives_up() {
+    for act in ["send-handles", "give-up"] {
+        soak(40, act);
+    }
+}
+
+#[test]
+fn killed_while_it_receives() {
+    for act in ["recv-small", "recv-large", "recv-waited", "recv-handles"] {
+        soak(40, act);
+    }
+}
+
+#[test]
+fn killed_while_an_end_moves() {
+    for act in ["move-end", "move-inlet", "take-end"] {
+        soak(40, act);
+    }
 }
