@@ -17,9 +17,10 @@ mod tracer;
 mod travel;
 
 use std::fmt::Write as _;
-use std::process::Stdio;
+use std::path::Path;
 
 use procession::StartMethod;
+use procession_sys::Deadline;
 
 use super::Options;
 use super::eyes::Home;
@@ -30,6 +31,9 @@ pub use act::NAMES as ACTS;
 
 /// What is killed at random moments.
 pub const KINDS: [&str; 6] = ["sender", "receiver", "stopped", "handles", "moved", "sibling"];
+
+/// From so many bytes on the C library copies by one instruction, which counts as one for each byte when it is run step by step: never.
+const MUCH: usize = 1 << 28;
 
 /// Plays so many rounds of each kind and so many points of each act, or of the [only one](Options::only) that is wanted, or of
 /// all `kinds` or `acts`; returns the tables of figures.
@@ -71,10 +75,18 @@ fn text(error: std::fmt::Error) -> String {
 
 /// Runs the program, and sees to it that it leaves nothing.
 fn watch(home: &Home, options: &Options, name: &str) -> Result<String, String> {
-    let options = Options { only: Some(name.to_owned()), ..options.clone() };
-    let again =
-        || format!("{} (all of them: --rounds {})", options.again("pipe", None), options.rounds);
-    let row = run(home, &options, name).map_err(|what| format!("{}\n{what}", again()))?;
+    let again = || {
+        let Options { seed, rounds, .. } = options;
+        let method = options.method.map(|method| format!("PROCESSION_TEST_METHOD={method} "));
+        let method = method.unwrap_or_default();
+        format!("{method}cargo xtask soak pipe --only {name} --seed {seed} --rounds {rounds}")
+    };
+    let row = run(home, options, name).map_err(|what| format!("{}\n{what}", again()))?;
+    // Those who end with the stage may need a moment.
+    let deadline = Deadline::after(crate::SOON);
+    while !home.members().is_empty() && !deadline.has_passed() {
+        std::thread::yield_now();
+    }
     let (left, litter) = (home.members(), home.litter());
     if !left.is_empty() || !litter.is_empty() {
         return Err(format!("{}\nleft: processes {left:?}, files {litter:?}", again()));
@@ -84,23 +96,28 @@ fn watch(home: &Home, options: &Options, name: &str) -> Result<String, String> {
 
 fn run(home: &Home, options: &Options, name: &str) -> Result<String, String> {
     let method = options.method.unwrap_or(StartMethod::ForkServer);
-    let errors = std::fs::File::create(home.errors()).map_err(|error| error.to_string())?;
+    let create = |path: &Path| std::fs::File::create(path).map_err(|error| error.to_string());
+    // No pipe: who outlives the stage when that fails would keep it open.
+    let said = home.errors().with_extension("out");
     let numbers = [options.rounds as u64, options.seed, options.first as u64];
     let mut command = program(home.program());
     command
         .args([name, &method.to_string()])
         .args(numbers.map(|number| number.to_string()))
         .env("TMPDIR", home.scratch())
-        // A string instruction counts as one for each byte when it is run step by step.
-        .env("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=268435456:glibc.cpu.x86_rep_stosb_threshold=268435456")
-        .stderr(Stdio::from(errors));
-    let output = command.output().map_err(|error| error.to_string())?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    match output.status.success() {
+        .env(
+            "GLIBC_TUNABLES",
+            format!(
+                "glibc.cpu.x86_rep_movsb_threshold={MUCH}:glibc.cpu.x86_rep_stosb_threshold={MUCH}"
+            ),
+        )
+        .stdout(create(&said)?)
+        .stderr(create(&home.errors())?);
+    let status = command.status().map_err(|error| error.to_string())?;
+    let [said, errors] = [said, home.errors()].map(|path| std::fs::read(path).unwrap_or_default());
+    let said = String::from_utf8_lossy(&said);
+    match status.success() {
         true => Ok(said.trim_end().to_owned()),
-        false => {
-            let errors = std::fs::read_to_string(home.errors()).unwrap_or_default();
-            Err(format!("{}\n{said}\n{errors}", output.status))
-        }
+        false => Err(format!("{status}\n{said}\n{}", String::from_utf8_lossy(&errors))),
     }
 }

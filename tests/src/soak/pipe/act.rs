@@ -134,6 +134,9 @@ fn act(name: String, words: Words, props: Props) -> Result<()> {
             book.check(&letter, 1);
         }
         Some(end) => {
+            if let End::In(inn) = &end {
+                inn.take(Way::Plain)?;
+            }
             board.wait_for_go();
             there.expect("a way to send it").send(Cargo { end, number: 0 })?;
             board.done().store(1, SeqCst);
@@ -207,7 +210,7 @@ impl Stage {
                     End::In(inn)
                 } else {
                     props.end = Some(End::In(inn));
-                    End::Out(out)
+                    with_two_letters(&book, out)
                 }
             }
             "take-end" => {
@@ -219,9 +222,7 @@ impl Stage {
             }
             other if other.starts_with("recv") => {
                 props.end = Some(End::In(inn));
-                out.send(book.letter(0)).expect("there is room");
-                out.send(book.letter(1)).expect("there is room");
-                End::Out(out)
+                with_two_letters(&book, out)
             }
             _ => {
                 props.end = Some(End::Out(out));
@@ -373,7 +374,10 @@ impl Stage {
             }
             name if name.starts_with("send") => {
                 let inn = self.inlet();
-                self.check_letters(&inn, 1, 0, &waited)
+                let seen = self.check_letters(&inn, 1, 0, &waited);
+                // Nothing is left although it is kept.
+                self.end = Some(End::In(inn));
+                seen
             }
             _ => {
                 let out = self.outlet();
@@ -451,8 +455,10 @@ impl Stage {
                 "moved"
             }
             (End::Out(out), Ok(End::In(inn))) => {
-                out.send(self.book.letter(0)).expect("the other side is here");
-                self.check_letter(&inn, 0);
+                out.send(self.book.letter(2)).expect("the other side is here");
+                // The first one was received before.
+                self.check_letter(&inn, 1);
+                self.check_letter(&inn, 2);
                 drop(inn);
                 let error = out.send(self.book.letter(0)).expect_err("dropped");
                 assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
@@ -478,6 +484,14 @@ impl Stage {
             (_, Ok(end)) => panic!("{end:?}"),
         }
     }
+}
+
+/// The end, when two letters were sent.
+fn with_two_letters(book: &Book, out: Out) -> End {
+    for number in 0..2 {
+        out.send(book.letter(number)).expect("there is room");
+    }
+    End::Out(out)
 }
 
 /// A thread that does something; it sleeps in `poll`, so it has waited for a while.
