@@ -24,7 +24,7 @@ options
   --rounds N        rounds (2000)
   --only KIND       kill only those: root, parent, server or child; or hammer only that: lock, rlock, permits,
                     raw-permits, condition, event or barrier; or an act of `step`; or in `pipe`: sender, receiver, stopped,
-                    handles, moved, sibling, or an act
+                    handles, moved, sibling, or an act; or `kinds`, or `acts`
   --seed S          what all random choices follow from; another one each time unless given
   --from R          the number of the first round (0); a failure says how to play its round again
 ";

@@ -265,17 +265,18 @@ fn an_event_lets_all_go_who_wait_although_it_is_cleared_at_once() {
     let _watchdog = watchdog();
     const ROUNDS: u64 = 500;
     let (event, ready) = (Event::new().unwrap(), Semaphore::new(0).unwrap());
-    let passed = AtomicU64::new(0);
+    let passed: [AtomicU64; THREADS] = Default::default();
     in_threads(THREADS + 1, |at| {
         for round in 1..=ROUNDS {
             if at > 0 {
                 ready.release().unwrap();
                 event.wait().unwrap();
-                passed.fetch_add(1, AcqRel);
+                passed[at - 1].store(round, Release);
             } else {
                 (0..THREADS).for_each(|_| ready.acquire_raw().unwrap());
-                // Who has not begun to wait yet does with the next one.
-                while passed.load(Acquire) < round * THREADS as u64 {
+                // Who has not begun to wait yet does with the next one. Each is counted by itself: a quick one may pass several
+                // rounds here, and must not stand for a slow one.
+                while passed.iter().any(|passed| passed.load(Acquire) < round) {
                     event.set().unwrap();
                     event.clear().unwrap();
                     thread::yield_now();
