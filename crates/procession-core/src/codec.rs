@@ -33,8 +33,17 @@ pub trait Codec {
     ///
     /// # Errors
     ///
+    /// [`ErrorKind::Encode`] when the value refuses or the format cannot express it; a part of it may be in `out` then.
+    fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Appends the bytes of `value` to `out`, and gives that back.
+    ///
+    /// # Errors
+    ///
     /// [`ErrorKind::Encode`] when the value refuses or the format cannot express it; `out` is lost then.
-    fn encode_into<T: Serialize + ?Sized>(value: &T, out: Vec<u8>) -> Result<Vec<u8>>;
+    fn encode_into<T: Serialize + ?Sized>(value: &T, mut out: Vec<u8>) -> Result<Vec<u8>> {
+        Self::append(value, &mut out).map(|()| out)
+    }
 
     /// Reads a value that takes up all of `bytes`, which may come from anybody.
     ///
@@ -68,13 +77,12 @@ pub trait Codec {
 pub struct Postcard;
 
 impl Codec for Postcard {
-    fn encode_into<T: Serialize + ?Sized>(value: &T, mut out: Vec<u8>) -> Result<Vec<u8>> {
-        match value.serialize(Encoder::new(&mut out)) {
-            Ok(()) => Ok(out),
-            Err(fault) => Err(not_encoded::<T>(&fault)),
-        }
+    #[inline]
+    fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+        value.serialize(Encoder::new(out)).map_err(|fault| not_encoded::<T>(&fault))
     }
 
+    #[inline]
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         let mut rest = bytes;
         let value =

@@ -76,6 +76,12 @@ pub enum ErrorKind {
     Broken,
     /// The other end does not know the key, or does not speak as somebody who does.
     Authentication,
+    /// There is nothing of that name.
+    NotFound,
+    /// The name is taken.
+    AlreadyExists,
+    /// There is not so much memory, or a limit leaves none.
+    OutOfMemory,
     /// An argument makes no sense.
     InvalidInput,
     /// Not possible here.
@@ -105,6 +111,13 @@ impl Error {
             Some(source) => this.caused_by(source),
             None => this,
         }
+    }
+
+    /// The same error, of another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.this.kind = kind;
+        self
     }
 
     fn of(this: Link, source: Option<Self>) -> Self {

@@ -5,16 +5,16 @@
 //! place in the table. While the message is decoded at the other end, the value reads the place and [claims](claim) the
 //! descriptor.
 //!
-//! The tables are a stack, because a value may encode another message while it is being encoded. A table lives exactly
-//! as long as the call that made it: when encoding fails, or panics, the copies are closed and nothing is attached to
-//! whatever message this thread encodes next. A serializer that carries the
+//! The tables are a stack, because a value may encode another message while it is being encoded. A table is made for the first
+//! handle in a message, and lives until the call that encodes it ends: when encoding fails, or panics, the copies are closed and
+//! nothing is attached to whatever message this thread encodes next. A message without handles costs a count of how deep this is. A serializer that carries the
 //! table would be no help: a value's own code is generic over the serializer, and cannot reach what is in it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::thread::AccessError;
+use std::thread::{AccessError, LocalKey};
 
 use procession_sys::fd::duplicate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -23,7 +23,80 @@ use crate::{Error, ErrorKind, Result};
 
 thread_local! {
     static ENCODING: RefCell<Vec<Attached>> = const { RefCell::new(Vec::new()) };
+    static ENCODED: Level = const { Level::new() };
     static DECODING: RefCell<Vec<Claimable>> = const { RefCell::new(Vec::new()) };
+    static DECODED: Level = const { Level::new() };
+}
+
+/// How many messages this thread is encoding, or decoding, each for the sake of the one before; and what it has tables for.
+struct Level {
+    depth: Cell<usize>,
+    /// The level of the last table; zero without one.
+    table: Cell<usize>,
+}
+
+/// One level, until this is dropped.
+struct Entered {
+    level: &'static LocalKey<Level>,
+    depth: usize,
+    /// The level of the table below.
+    below: usize,
+    drop_table: fn(),
+}
+
+impl Level {
+    const fn new() -> Self {
+        Self { depth: Cell::new(0), table: Cell::new(0) }
+    }
+}
+
+impl Entered {
+    #[inline]
+    fn new(level: &'static LocalKey<Level>, drop_table: fn()) -> Self {
+        let (depth, below) = level.with(|level| {
+            let depth = level.depth.get() + 1;
+            level.depth.set(depth);
+            (depth, level.table.get())
+        });
+        Self { level, depth, below, drop_table }
+    }
+
+    /// Whether there is a table for this level.
+    #[inline]
+    fn has_table(&self) -> bool {
+        self.level.with(|level| level.table.get() == self.depth)
+    }
+}
+
+impl Drop for Entered {
+    #[inline]
+    fn drop(&mut self) {
+        if self.has_table() {
+            (self.drop_table)();
+        }
+        self.level.with(|level| {
+            level.depth.set(self.depth - 1);
+            level.table.set(self.below);
+        });
+    }
+}
+
+/// The table of the message that is being encoded, or decoded; `None` when there is no such message.
+fn table<'a, T: Default>(
+    level: &'static LocalKey<Level>,
+    tables: &'a mut Vec<T>,
+) -> Option<&'a mut T> {
+    level.with(|level| {
+        let depth = level.depth.get();
+        if depth == 0 {
+            return None;
+        }
+        if level.table.get() != depth {
+            tables.push(T::default());
+            level.table.set(depth);
+        }
+        tables.last_mut()
+    })
 }
 
 /// What the message that is being encoded holds so far.
@@ -37,6 +110,7 @@ struct Attached {
 }
 
 /// What the message that is being decoded holds.
+#[derive(Default)]
 struct Claimable {
     handles: Vec<Option<OwnedFd>>,
     /// The place of the ticket, once a shared object was found.
@@ -64,7 +138,7 @@ pub fn attach(fd: impl AsFd) -> Result<u32> {
     let attached = ENCODING.try_with(|tables| {
         let mut tables = tables.borrow_mut();
         let outside = || Error::new(ErrorKind::Encode, "a handle travels in messages only");
-        let table = tables.last_mut().ok_or_else(outside)?;
+        let table = table(&ENCODED, &mut tables).ok_or_else(outside)?;
         let place = u32::try_from(table.handles.len()).map_err(|_too_many| outside())?;
         match duplicate(fd) {
             Ok(copy) => table.handles.push(copy),
@@ -73,6 +147,20 @@ pub fn attach(fd: impl AsFd) -> Result<u32> {
         Ok(place)
     });
     attached.unwrap_or_else(|gone| Err(no_table(ErrorKind::Encode, &gone)))
+}
+
+/// Notes why a value of the message that this thread is decoding is refused, and returns the same error: formats pass on that an
+/// error occurred, and not always which, so that its kind would be lost.
+///
+/// For `Deserialize` implementations that can fail in more ways than by what the message holds.
+pub fn refuse(error: Error) -> Error {
+    let _noted = DECODING.try_with(|tables| {
+        if let Some(table) = table(&DECODED, &mut tables.borrow_mut()) {
+            table.failure = Some(error.clone());
+        }
+    });
+    // At the end of a thread there is no table, and the text is all that is passed on.
+    error
 }
 
 /// Exit handlers run when the tables of their thread are gone: messages without handles go on.
@@ -91,7 +179,7 @@ pub fn claim(place: u32) -> Result<OwnedFd> {
     let claimed = DECODING.try_with(|tables| {
         let mut tables = tables.borrow_mut();
         let take = |table: &mut Claimable| table.handles.get_mut(place as usize)?.take();
-        let taken = tables.last_mut().and_then(take);
+        let taken = table(&DECODED, &mut tables).and_then(take);
         taken.ok_or_else(|| Error::new(ErrorKind::Decode, format!("no handle at place {place}")))
     });
     claimed.unwrap_or_else(|gone| Err(no_table(ErrorKind::Decode, &gone)))
@@ -106,7 +194,7 @@ pub(crate) fn put_on_ticket(
     let put = ENCODING.try_with(|tables| {
         let mut tables = tables.borrow_mut();
         let outside = || Error::new(ErrorKind::Encode, "a shared object travels in messages only");
-        let table = tables.last_mut().ok_or_else(outside)?;
+        let table = table(&ENCODED, &mut tables).ok_or_else(outside)?;
         let put = || {
             let place = match table.ticket {
                 Some(place) => place,
@@ -134,7 +222,7 @@ pub(crate) fn look_at_ticket<T>(
     let looked = DECODING.try_with(|tables| {
         let mut tables = tables.borrow_mut();
         let outside = || Error::new(ErrorKind::Decode, format!("no ticket at place {place}"));
-        let table = tables.last_mut().ok_or_else(outside)?;
+        let table = table(&DECODED, &mut tables).ok_or_else(outside)?;
         let ticket = table.handles.get(place as usize).and_then(Option::as_ref);
         if *table.ticket.get_or_insert(place) != place {
             return Err(outside());
@@ -152,18 +240,13 @@ pub(crate) fn look_at_ticket<T>(
 }
 
 /// Runs `encode` with an empty table of its own, and returns what it attached.
+#[inline]
 pub(crate) fn while_encoding<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T, Vec<OwnedFd>)> {
-    struct Table;
-    impl Drop for Table {
-        fn drop(&mut self) {
-            ENCODING.with_borrow_mut(Vec::pop);
-        }
-    }
-    if ENCODING.try_with(|tables| tables.borrow_mut().push(Attached::default())).is_err() {
-        return Ok((encode()?, Vec::new()));
-    }
-    let _table = Table;
+    let entered = Entered::new(&ENCODED, || drop(pop(&ENCODING)));
     let encoded = encode();
+    if !entered.has_table() {
+        return Ok((encoded?, Vec::new()));
+    }
     let attached = ENCODING.with_borrow_mut(|tables| tables.last_mut().map(std::mem::take));
     let Attached { handles, failure, .. } = attached.unwrap_or_default();
     match encoded {
@@ -173,27 +256,35 @@ pub(crate) fn while_encoding<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T
 }
 
 /// Runs `decode` with `handles` to claim, and tells how many were left; those are closed.
+#[inline]
 pub(crate) fn while_decoding<T>(
     handles: Vec<OwnedFd>,
     decode: impl FnOnce() -> Result<T>,
 ) -> Result<(T, usize)> {
-    struct Table;
-    impl Drop for Table {
-        fn drop(&mut self) {
-            DECODING.with_borrow_mut(Vec::pop);
-        }
+    let entered = Entered::new(&DECODED, || drop(pop(&DECODING)));
+    // At the end of a thread, what came along is closed.
+    if !handles.is_empty() {
+        let _none = DECODING.try_with(|tables| fill_table(&mut tables.borrow_mut(), handles));
     }
-    let handles = handles.into_iter().map(Some).collect();
-    let table = Claimable { handles, ticket: None, failure: None };
-    if DECODING.try_with(|tables| tables.borrow_mut().push(table)).is_err() {
-        // What came along is closed.
-        return Ok((decode()?, 0));
-    }
-    let _table = Table;
     let decoded = decode();
+    if !entered.has_table() {
+        return Ok((decoded?, 0));
+    }
     let failure = DECODING.with_borrow_mut(|tables| tables.last_mut()?.failure.take());
     let value = decoded.map_err(|error| failure.unwrap_or(error))?;
     Ok((value, DECODING.with_borrow(|tables| tables.last().map_or(0, Claimable::left))))
+}
+
+fn fill_table(tables: &mut Vec<Claimable>, handles: Vec<OwnedFd>) {
+    if let Some(table) = table(&DECODED, tables) {
+        table.handles = handles.into_iter().map(Some).collect();
+    }
+}
+
+#[cold]
+fn pop<T>(tables: &'static LocalKey<RefCell<Vec<T>>>) -> Option<T> {
+    // Closed when the tables can be reached again.
+    tables.try_with(|tables| tables.borrow_mut().pop()).ok().flatten()
 }
 
 /// A file, socket or anything else with a descriptor, as a value that goes to other processes.

@@ -158,7 +158,7 @@ impl Holder {
 }
 
 fn has_ended(pidfd: &OwnedFd) -> Result<bool> {
-    Ok(poll::wait_readable(pidfd, Deadline::after(<_>::default()))?)
+    Ok(poll::wait_readable(pidfd, Deadline::PAST)?)
 }
 
 /// The namespaces that give numbers of processes their meaning: equal where the meaning is the same. Looked up once.

@@ -18,6 +18,6 @@ pub mod waiting;
 pub use courier::{Courier, Received};
 pub use error::{Error, ErrorKind, Result};
 pub use family::arena;
-pub use handle::{Handle, attach, claim};
+pub use handle::{Handle, attach, claim, refuse};
 pub use message::Message;
 pub use procession_sys::{Deadline, OsCode, OsError};

@@ -47,6 +47,19 @@ impl Message {
         Ok(Self::from_parts(bytes, handles))
     }
 
+    /// Appends the bytes of `value` to `bytes`, and returns the copies of its descriptors: a message without one around it.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode); a part of the value may be in `bytes` then.
+    #[inline]
+    pub fn encode_onto<T: Serialize + ?Sized>(
+        bytes: &mut Vec<u8>,
+        value: &T,
+    ) -> Result<Vec<OwnedFd>> {
+        handle::while_encoding(|| Postcard::append(value, bytes)).map(|((), handles)| handles)
+    }
+
     /// A message of bytes that are encoded already, and the descriptors that belong to them.
     pub fn from_parts(bytes: Vec<u8>, handles: Vec<OwnedFd>) -> Self {
         Self { content: Content::Owned(bytes), used: 0, handles }
@@ -70,6 +83,7 @@ impl Message {
     /// # Errors
     ///
     /// As [`decode`](Self::decode).
+    #[inline]
     pub fn decode_parts<T: DeserializeOwned>(bytes: &[u8], handles: Vec<OwnedFd>) -> Result<T> {
         let (value, left) = handle::while_decoding(handles, || Postcard::decode(bytes))?;
         if left > 0 {

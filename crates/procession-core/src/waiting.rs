@@ -75,6 +75,15 @@ pub fn policy() -> Policy {
     }
 }
 
+/// Whether who waits here lets others run at once: it never spins.
+pub fn yields() -> bool {
+    match policy() {
+        Policy::Adaptive => processors() < 2,
+        Policy::Sleep => true,
+        Policy::Spin => false,
+    }
+}
+
 /// How many processors this process may use. Looked up once.
 fn processors() -> usize {
     static KNOWN: WipedWord = WipedWord::new();
@@ -94,6 +103,7 @@ fn processors() -> usize {
 #[derive(Debug)]
 pub struct Spin {
     share: u32,
+    times: u32,
     /// Who waits for each other.
     parties: usize,
     /// How many pauses are left; nothing before the first.
@@ -107,7 +117,12 @@ impl Spin {
     /// Spinning as the policy has it; `share` divides the bound, for what is waited for more shortly.
     #[inline]
     pub fn new(share: u32) -> Self {
-        Self { share, parties: 2, left: None, pause: 1, step: 32 }
+        Self { share, times: 1, parties: 2, left: None, pause: 1, step: 32 }
+    }
+
+    /// No spinning.
+    pub fn none() -> Self {
+        Self { left: Some(0), ..Self::new(1) }
     }
 
     /// For a wait in which nobody else looks at the same word: it looks all the time.
@@ -115,6 +130,13 @@ impl Spin {
     #[must_use]
     pub fn eager(self) -> Self {
         Self { step: 2, ..self }
+    }
+
+    /// Spinning for so many times as long, for who has reason to believe that it is worth it.
+    #[inline]
+    #[must_use]
+    pub fn longer(self, times: u32) -> Self {
+        Self { times, ..self }
     }
 
     /// For a wait in which so many parties wait for each other: they do not spin unless all can run at once.
@@ -129,7 +151,7 @@ impl Spin {
     pub fn turn(&mut self) -> bool {
         let left = match self.left {
             Some(left) => left,
-            None => *self.left.insert(bound(self.share, self.parties)),
+            None => *self.left.insert(bound(self.share, self.parties) * self.times),
         };
         if left == 0 {
             return false;

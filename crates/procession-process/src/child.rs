@@ -269,7 +269,7 @@ impl Child {
     /// is none of ours.
     fn descendants(&self, pidfd: &OwnedFd) -> Result<Vec<OwnedFd>> {
         let found = tree::descendants(self.pid)?;
-        match poll::wait_readable(pidfd, Deadline::after(Duration::ZERO))? {
+        match poll::wait_readable(pidfd, Deadline::PAST)? {
             true => Ok(Vec::new()),
             false => Ok(found.into_iter().map(|(_, pidfd)| pidfd).collect()),
         }

@@ -6,11 +6,21 @@ use std::time::{Duration, Instant};
 ///
 /// A step of the wall clock does not move it. A duration too large to add to the clock means never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadline(Option<Instant>);
+pub struct Deadline(End);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Past,
+    At(Instant),
+    Never,
+}
 
 impl Deadline {
     /// A wait without end.
-    pub const NEVER: Self = Self(None);
+    pub const NEVER: Self = Self(End::Never);
+
+    /// No wait: the moment has passed. No clock is looked at to find that out.
+    pub const PAST: Self = Self(End::Past);
 
     /// The moment that is `timeout` from now.
     ///
@@ -24,25 +34,33 @@ impl Deadline {
     /// assert!(!Deadline::after(Duration::MAX).has_passed());
     /// ```
     pub fn after(timeout: Duration) -> Self {
-        Self(Instant::now().checked_add(timeout))
+        match timeout.is_zero() {
+            true => Self::PAST,
+            false => Self(Instant::now().checked_add(timeout).map_or(End::Never, End::At)),
+        }
     }
 
     /// The given moment.
     pub fn at(moment: Instant) -> Self {
-        Self(Some(moment))
+        Self(End::At(moment))
     }
 
     /// What is left of the wait: `None` for a wait without end, zero once the moment has passed.
     pub fn remaining(self) -> Option<Duration> {
-        self.0.map(|moment| moment.saturating_duration_since(Instant::now()))
+        match self.0 {
+            End::Past => Some(Duration::ZERO),
+            End::At(moment) => Some(moment.saturating_duration_since(Instant::now())),
+            End::Never => None,
+        }
     }
 
     /// The earlier of two.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         match (self.0, other.0) {
-            (Some(one), Some(other)) => Self(Some(one.min(other))),
-            (one, other) => Self(one.or(other)),
+            (End::Past, _) | (_, End::Never) => self,
+            (_, End::Past) | (End::Never, _) => other,
+            (End::At(one), End::At(other)) => Self(End::At(one.min(other))),
         }
     }
 

@@ -41,6 +41,17 @@ impl OsCode {
     /// Not permitted.
     pub const NOT_PERMITTED: Self = Self(libc::EPERM);
 
+    /// There is not so much memory.
+    pub const NO_MEMORY: Self = Self(libc::ENOMEM);
+    /// The name is taken.
+    pub const EXISTS: Self = Self(libc::EEXIST);
+    /// There is nothing of that name.
+    pub const NOT_FOUND: Self = Self(libc::ENOENT);
+    /// The file system is full.
+    pub const NO_SPACE: Self = Self(libc::ENOSPC);
+    /// Somebody uses it.
+    pub const BUSY: Self = Self(libc::EBUSY);
+
     /// The code with this number.
     pub const fn from_raw(code: i32) -> Self {
         Self(code)

@@ -3,14 +3,15 @@
 mod backend;
 pub mod deadline;
 pub mod error;
+pub mod number;
 pub mod plain;
 pub mod prim;
 pub mod turn;
 
 pub use backend::{
-    barrier, claim, clock, cpu, doorbell, fd, file_lock, fork, futex, image, lifeline, memory, net,
-    oom, pidfd, poll, process, random, signal, socket, spawn, stdio, surroundings, terminal, tree,
-    user, wipe,
+    barrier, block, claim, clock, cpu, doorbell, fd, file_lock, fork, futex, image, lifeline,
+    memory, net, oom, pidfd, poll, process, random, signal, socket, spawn, stdio, surroundings,
+    terminal, tree, user, wipe,
 };
 /// Runs a function before `main`, in the program that the macro is expanded in.
 ///

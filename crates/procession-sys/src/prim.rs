@@ -6,8 +6,8 @@
 //! [`model`], which is the same types except under `--cfg loom` (`cargo xtask loom`).
 
 pub use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
-    fence,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering, compiler_fence, fence,
 };
 pub use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 

@@ -30,6 +30,7 @@ pub(super) struct Parts<'a, const ELEMENTS: bool> {
 }
 
 impl<'a> Encoder<'a, false> {
+    #[inline]
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         if out.capacity() == out.len() {
             out.reserve(ROOM_BYTES);

@@ -16,6 +16,7 @@ mod header;
 mod heap;
 mod local;
 mod recover;
+mod unshared;
 
 use std::fmt;
 

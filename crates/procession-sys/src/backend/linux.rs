@@ -1,6 +1,7 @@
 //! Linux: descriptors for everything, futexes, pidfds, memfds.
 
 pub mod barrier;
+pub mod block;
 mod cgroup;
 pub mod claim;
 pub mod clock;

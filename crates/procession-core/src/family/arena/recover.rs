@@ -64,6 +64,12 @@ impl Kind {
     pub const EVENT: Self = Self(5);
     /// A barrier.
     pub const BARRIER: Self = Self(6);
+    /// A block of memory of its own; the object tells who has it.
+    pub const BLOCK: Self = Self(9);
+    /// A value in shared memory.
+    pub const VALUE: Self = Self(7);
+    /// An array in shared memory.
+    pub const ARRAY: Self = Self(8);
     /// One for tests.
     pub const TEST: Self = Self(MOST - 1);
 

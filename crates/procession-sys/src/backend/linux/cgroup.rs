@@ -45,6 +45,23 @@ pub(super) fn oom_kills(root: &Path) -> Option<u64> {
     })
 }
 
+/// How many bytes of memory the group of this process and all groups above it grant; `None` without a limit.
+///
+/// # Source
+///
+/// The kernel's `admin-guide/cgroup-v2.rst`, `memory.max`; `cgroup-v1/memory.rst`, `memory.limit_in_bytes`.
+pub(super) fn memory(root: &Path) -> Option<u64> {
+    let system = System::read(root);
+    let files = [(Version::Two, "memory.max"), (Version::One, "memory.limit_in_bytes")];
+    let limits = files.into_iter().flat_map(|(version, file)| {
+        let folders = system.own_folders(version, "memory").into_iter().flat_map(Folders::upwards);
+        folders
+            .filter_map(|folder| read(&folder.join(file))?.trim().parse().ok())
+            .collect::<Vec<_>>()
+    });
+    limits.min()
+}
+
 /// `quota / period` rounded up; `None` for `max` and -1, which are no limits.
 fn ratio(quota: &str, period: &str) -> Option<usize> {
     let quota: u64 = quota.trim().parse().ok()?;
@@ -344,5 +361,19 @@ mod tests {
         // Before Linux 4.13 the line is missing.
         root.file("m/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n");
         assert_eq!(oom_kills(&root.0), None);
+    }
+
+    #[test]
+    fn the_smallest_limit_of_memory_counts() {
+        let mounts = [["/", "/m", "cgroup", "memory"], ["/", "/u", "cgroup2", "x"]];
+        let root = Root::new("4:memory:/a\n0::/b\n", &mounts);
+        assert_eq!(memory(&root.0), None);
+        root.file("u/memory.max", "max\n");
+        assert_eq!(memory(&root.0), None);
+        root.file("u/b/memory.max", "4096000\n");
+        root.file("m/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(memory(&root.0), Some(4_096_000));
+        root.file("m/a/memory.limit_in_bytes", "8192\n");
+        assert_eq!(memory(&root.0), Some(8192));
     }
 }

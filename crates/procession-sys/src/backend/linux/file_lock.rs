@@ -325,7 +325,6 @@ fn shown(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::super::doorbell::Doorbell;
     use super::super::testing::{Child, alone, first_failed, pause, soon};
@@ -358,7 +357,7 @@ mod tests {
     }
 
     fn now() -> Deadline {
-        Deadline::after(Duration::ZERO)
+        Deadline::PAST
     }
 
     #[test]

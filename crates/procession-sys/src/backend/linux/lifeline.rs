@@ -104,7 +104,7 @@ fn signal_on(end: BorrowedFd<'_>, signal: i32, flags: i32) -> Result<bool> {
     control(end, F_SETSIG, signal)?;
     control(end, libc::F_SETFL, libc::O_ASYNC | flags)?;
     // What happened before the line above raised no signal: look once.
-    Ok(!poll::wait_readable(end, Deadline::after(<_>::default()))?)
+    Ok(!poll::wait_readable(end, Deadline::PAST)?)
 }
 
 /// Whether somebody holds the other end of the lifeline whose end `end` is.
@@ -118,7 +118,7 @@ fn signal_on(end: BorrowedFd<'_>, signal: i32, flags: i32) -> Result<bool> {
 /// `poll(2)`: `POLLHUP` on the reading end of a pipe, `POLLERR` on the writing end.
 pub fn is_held(end: BorrowedFd<'_>) -> Result<bool> {
     let mut watches = [poll::Watch::hang_up(&end)];
-    Ok(poll::wait(&mut watches, Deadline::after(<_>::default()))? == 0)
+    Ok(poll::wait(&mut watches, Deadline::PAST)? == 0)
 }
 
 fn control(fd: BorrowedFd<'_>, command: i32, argument: i32) -> Result<()> {

@@ -41,14 +41,14 @@ pub fn sealed_from(content: &[u8]) -> Result<OwnedFd> {
     Ok(file)
 }
 
-fn create(label: &str) -> Result<OwnedFd> {
+pub(super) fn create(label: &str) -> Result<OwnedFd> {
     let file = call("make memory", String::new, || {
         rustix::fs::memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
     })?;
     above_streams(file)
 }
 
-fn size_of_file(file: BorrowedFd<'_>) -> Result<u64> {
+pub(super) fn size_of_file(file: BorrowedFd<'_>) -> Result<u64> {
     let status = call("measure", || name(file), || fstat(file))?;
     u64::try_from(status.st_size).map_err(|_negative| fail("measure", name(file), Errno::OVERFLOW))
 }
@@ -90,7 +90,7 @@ impl SealedMapping {
     }
 }
 
-fn map_failed(file: BorrowedFd<'_>, error: &std::io::Error) -> crate::OsError {
+pub(super) fn map_failed(file: BorrowedFd<'_>, error: &std::io::Error) -> crate::OsError {
     let code = Errno::from_io_error(error).unwrap_or(Errno::NOMEM);
     fail("map", name(file), code)
 }
@@ -169,7 +169,7 @@ impl SharedWords {
     /// # Panics
     ///
     /// When there is no such word.
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < self.words, "word {index} of {}", self.words);
@@ -190,7 +190,7 @@ impl SharedWords {
     /// # Panics
     ///
     /// When there are no such words.
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn words(&self, start: usize, len: usize) -> &[AtomicU64] {
         let end = start.checked_add(len);

@@ -130,8 +130,7 @@ pub fn try_reap(process: impl AsFd) -> Result<Option<Ended>> {
         })),
         Err(error) if error.code() == OsCode::NO_CHILD => {
             // Not ours to wait for any more. It may still run: then its descriptor is not readable yet.
-            let ended =
-                super::poll::wait_readable(process, crate::Deadline::after(<_>::default()))?;
+            let ended = super::poll::wait_readable(process, crate::Deadline::PAST)?;
             Ok(ended.then(|| status_of_stranger(process).unwrap_or(Ended::Unknown)))
         }
         Err(error) => Err(error),

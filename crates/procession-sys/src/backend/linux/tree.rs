@@ -213,7 +213,7 @@ mod tests {
                 }
                 0
             });
-            while poll::wait_readable(&breeder, Deadline::after(<_>::default())) == Ok(false) {
+            while poll::wait_readable(&breeder, Deadline::PAST) == Ok(false) {
                 for (pid, process) in descendants(process::id()).unwrap() {
                     let ends = pid == breeder.pid || poll::wait_readable(&process, soon()).unwrap();
                     assert!(ends, "{pid} is none of the processes that all end");

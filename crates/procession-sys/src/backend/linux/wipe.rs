@@ -59,6 +59,7 @@ impl WipedWord {
     /// # Source
     ///
     /// `mmap(2)`, `madvise(2)` on `MADV_WIPEONFORK`.
+    #[inline]
     pub fn get(&self) -> Result<&'static AtomicU64> {
         let (page, index) = (page(&PAGE)?, self.index()?);
         // SAFETY: `index` is below the number of words of the page, so the word lies inside it.
@@ -83,8 +84,17 @@ impl WipedWord {
         Ok(unsafe { &*half })
     }
 
+    #[inline]
     fn index(&self) -> Result<usize> {
         // ORDERING: Relaxed: the number stands for itself; the page is reached through `PAGE`.
+        match self.0.load(Relaxed) as usize {
+            index @ 1..WORDS => Ok(index),
+            _ => self.find(),
+        }
+    }
+
+    #[cold]
+    fn find(&self) -> Result<usize> {
         let mut index = self.0.load(Relaxed);
         if index == 0 {
             let new = NEXT.fetch_add(1, Relaxed);
@@ -119,12 +129,17 @@ pub fn prepare() -> Result<()> {
 }
 
 /// Maps the page and notes it in `place` if nobody has; never waits for another thread, which a fork might have left behind.
+#[inline]
 fn page(place: &AtomicPtr<AtomicU64>) -> Result<*const AtomicU64> {
-    // ORDERING: Acquire: pairs with the exchange below, after which the page is mapped and advised.
-    let page = place.load(Acquire);
-    if !page.is_null() {
-        return Ok(page);
+    // ORDERING: Acquire: pairs with the exchange in `map_page`, after which the page is mapped and advised.
+    match place.load(Acquire) {
+        page if page.is_null() => map_page(place),
+        page => Ok(page),
     }
+}
+
+#[cold]
+fn map_page(place: &AtomicPtr<AtomicU64>) -> Result<*const AtomicU64> {
     let (access, kind) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     let map = || {
         // SAFETY: A new mapping at an address of the system's choice touches no other memory.
