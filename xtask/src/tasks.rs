@@ -174,6 +174,7 @@ pub(crate) fn check_models(sh: &Shell) -> Result<Outcome, String> {
     let _folder = sh.push_env("CARGO_TARGET_DIR", target.join("loom"));
     let test =
         |package, models| run(sh, "cargo", &["test", "-p", package, "--lib", "--release", models]);
+    test("procession-sys", "gate")?;
     test("procession-core", "family")?;
     test("procession-sync", "raw")?;
     test("procession-connection", "ring::loom")

@@ -54,6 +54,10 @@ use crate::{Duplex, Receiver, Sender, value};
 #[must_use = "the connection closes when its end is dropped"]
 pub struct Connection(Kind);
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be one more place to look at for each message"
+)]
 #[derive(Debug, Serialize, Deserialize)]
 enum Kind {
     Local(Outlet, Inlet),
@@ -211,7 +215,7 @@ impl Connection {
     ///
     /// [`TryRecvError::Empty`] when none is; otherwise as [`recv`](Self::recv).
     pub fn try_recv<T: DeserializeOwned>(&self) -> Result<T, TryRecvError> {
-        let received = self.rx().and_then(|rx| value::recv(rx, Deadline::after(Duration::ZERO)));
+        let received = self.rx().and_then(|rx| value::recv(rx, Deadline::PAST));
         tried(received)
     }
 
@@ -323,7 +327,7 @@ impl Connection {
     ///
     /// [`TryRecvError::Empty`] when none is; otherwise as [`recv_bytes`](Self::recv_bytes).
     pub fn try_recv_bytes(&self) -> Result<Vec<u8>, TryRecvError> {
-        tried(self.take_bytes(crate::MAX_MESSAGE_BYTES, Deadline::after(Duration::ZERO)))
+        tried(self.take_bytes(crate::MAX_MESSAGE_BYTES, Deadline::PAST))
     }
 
     /// As [`recv_bytes`](Self::recv_bytes), waiting at most this long. Nothing is lost when the time is up.

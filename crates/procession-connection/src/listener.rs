@@ -203,7 +203,7 @@ impl Listener {
     ///
     /// As [`accept`](Self::accept).
     pub fn try_accept(&self) -> Result<Option<Connection>> {
-        let accepted = self.accept_stream(Deadline::after(Duration::ZERO))?;
+        let accepted = self.accept_stream(Deadline::PAST)?;
         Ok(accepted.map(Connection::from_stream))
     }
 
@@ -437,7 +437,7 @@ impl Gate {
 }
 
 fn is_readable(socket: &OwnedFd) -> Result<bool> {
-    Ok(poll::wait_readable(socket, Deadline::after(Duration::ZERO))?)
+    Ok(poll::wait_readable(socket, Deadline::PAST)?)
 }
 
 fn closed() -> Error {

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use procession_core::holder::{self, Holder};
-use procession_core::{Error, ErrorKind, Handle, Result};
+use procession_core::{Error, ErrorKind, Handle, Result, waiting};
 use procession_sys::memory::SharedWords;
 use procession_sys::poll::Watch;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -91,7 +91,7 @@ pub(crate) fn pair() -> Result<(Outlet, Inlet)> {
 
 impl End {
     /// The end becomes this process's.
-    fn of(ring: Ring<SharedWords>, socket: OwnedFd, side: Side) -> Result<Self> {
+    fn of(mut ring: Ring<SharedWords>, socket: OwnedFd, side: Side) -> Result<Self> {
         if !ring.is_fenced() {
             barrier::take_part()?;
         }
@@ -101,6 +101,7 @@ impl End {
             let text = "the end of a pipe came, and is somebody else's already";
             return Err(Error::new(ErrorKind::Taken, text));
         }
+        ring.set_fences(side, waiting::yields());
         let this = Self { ring, socket, side, knows_holders, pollable: OnceLock::new() };
         this.announce()?;
         Ok(this)
@@ -164,7 +165,7 @@ impl End {
     /// Says how this side is going to sleep. Look once more before you do.
     fn fall_asleep(&self, how: u64) -> Result<()> {
         self.ring.fall_asleep(self.side, how);
-        match self.ring.is_fenced() {
+        match self.ring.makes_fences(self.side.other()) {
             true => Ok(()),
             false => Ok(barrier::everywhere()?),
         }
@@ -228,13 +229,13 @@ impl End {
             return Ok(peer.pidfd.is_none() && self.is_still(bits));
         }
         let Some(pidfd) = &peer.pidfd else { return Ok(false) };
-        Ok(poll::wait_readable(pidfd, Deadline::after(<_>::default()))? && self.is_still(bits))
+        Ok(poll::wait_readable(pidfd, Deadline::PAST)? && self.is_still(bits))
     }
 
     /// Whether nobody has the other side's socket any more.
     fn has_hung_up(&self) -> Result<bool> {
         let mut watches = [Watch::hang_up(&self.socket)];
-        poll::wait(&mut watches, Deadline::after(<_>::default()))?;
+        poll::wait(&mut watches, Deadline::PAST)?;
         Ok(watches[0].has_hung_up())
     }
 

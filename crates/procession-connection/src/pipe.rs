@@ -147,7 +147,7 @@ macro_rules! sends {
             pub fn try_send(&self, message: $message) -> Result<(), TrySendError<$message>> {
                 let sent = self
                     .way_out()
-                    .and_then(|tx| value::send(tx, &message, Deadline::after(Duration::ZERO)));
+                    .and_then(|tx| value::send(tx, &message, Deadline::PAST));
                 match sent {
                     Ok(Sent::Yes | Sent::Begun) => Ok(()),
                     Ok(Sent::No) => Err(TrySendError::Full(message)),
@@ -232,7 +232,7 @@ macro_rules! receives {
             ///
             /// [`TryRecvError::Empty`] when none is; otherwise as [`recv`](Self::recv).
             pub fn try_recv(&self) -> Result<$message, TryRecvError> {
-                match self.way_in().and_then(|rx| value::recv(rx, Deadline::after(Duration::ZERO))) {
+                match self.way_in().and_then(|rx| value::recv(rx, Deadline::PAST)) {
                     Ok(Next::Message(message)) => Ok(message),
                     Ok(Next::Nothing) => Err(TryRecvError::Empty),
                     Ok(Next::Closed) => Err(TryRecvError::Closed),
@@ -335,7 +335,7 @@ impl<T> Receiver<T> {
 
     /// Whether there is something to receive.
     pub(crate) fn look(&self) -> Result<bool> {
-        self.rx.poll(Deadline::after(Duration::ZERO))
+        self.rx.poll(Deadline::PAST)
     }
 
     pub(crate) fn into_inlet(self) -> Inlet {

@@ -26,8 +26,9 @@
 //! do looks at the other's sleep word. Between the write and the look of each there must be a full barrier, so that one of them
 //! sees the other (Dekker's argument). Who goes to sleep pays for both: it has the system make one [in all
 //! processes](procession_sys::barrier) that use such rings; the other needs nothing but that its compiler leaves the order
-//! alone. Where the system cannot do that, which who makes a ring finds out, both make a fence each time. The waker takes the sleep
-//! word back to [`AWAKE`] by itself, so that a sleeper is woken once.
+//! alone. Where the system cannot do that, which who makes a ring finds out, both make a fence each time. So does a side that never
+//! spins, and says so: the other falls asleep for each of its messages, and the system's barrier is worth a hundred fences. The waker
+//! takes the sleep word back to [`AWAKE`] by itself, so that a sleeper is woken once.
 //!
 //! A writer sleeps until there is as much room as it needs, which it notes in WANTED; the reader wakes it when it has come that
 //! far, or has emptied the ring.
@@ -60,6 +61,7 @@ const ABORTED: usize = 84;
 const ABORTED_END: usize = 85;
 const WRITER_EPOCH: usize = 82;
 const WRITER_DROPPED: usize = 83;
+const WRITER_FENCES: usize = 86;
 const HEAD: usize = 32;
 const RECEIVED: usize = 96;
 const READER: usize = 97;
@@ -68,6 +70,7 @@ const SKIPPED: usize = 101;
 const READ_TO: usize = 102;
 const READER_EPOCH: usize = 98;
 const READER_DROPPED: usize = 99;
+const READER_FENCES: usize = 103;
 const READER_SLEEP: usize = 48;
 const WRITER_SLEEP: usize = 64;
 const WANTED: usize = 65;
@@ -169,6 +172,13 @@ impl Side {
         }
     }
 
+    fn fences(self) -> usize {
+        match self {
+            Self::Writer => WRITER_FENCES,
+            Self::Reader => READER_FENCES,
+        }
+    }
+
     fn holder(self) -> usize {
         match self {
             Self::Writer => WRITER,
@@ -183,8 +193,8 @@ pub(crate) struct Ring<W> {
     words: W,
     /// How many words of messages there is room for: a power of two.
     size: u64,
-    /// Whether who does not sleep makes fences.
-    is_fenced: bool,
+    /// Whether this side makes a fence for each message.
+    fences: bool,
 }
 
 /// How many words a ring with `size` words of messages takes.
@@ -196,7 +206,7 @@ impl<W: Words> Ring<W> {
     /// Makes a ring of fresh, zeroed words, of which there are [`words_for`] `size`, a power of two.
     pub(crate) fn create(words: W, size: u64, namespaces: u64, is_fenced: bool) -> Self {
         debug_assert!(size.is_power_of_two(), "{size} words");
-        let ring = Self { words, size, is_fenced };
+        let ring = Self { words, size, fences: is_fenced };
         ring.at(FENCED).store(is_fenced.into(), Relaxed);
         ring.at(NAMESPACES).store(namespaces, Relaxed);
         ring.at(SIZE).store(size, Relaxed);
@@ -215,18 +225,32 @@ impl<W: Words> Ring<W> {
         if !size.is_power_of_two() || size > (count - DATA) as u64 {
             return Err(not_one());
         }
-        let is_fenced = words.row(FENCED, 1)[0].load(Relaxed) != 0;
-        Ok(Self { words, size, is_fenced })
+        let fences = words.row(FENCED, 1)[0].load(Relaxed) != 0;
+        Ok(Self { words, size, fences })
     }
 
+    /// Whether both sides make fences, because the system cannot.
     pub(crate) fn is_fenced(&self) -> bool {
-        self.is_fenced
+        self.at(FENCED).load(Relaxed) != 0
+    }
+
+    /// Says whether `side`, which is this one from now on, makes a fence for each message. Whoever had it before may have said
+    /// something else: [wake](Self::interrupt) the other side after this.
+    pub(crate) fn set_fences(&mut self, side: Side, fences: bool) {
+        self.fences = fences || self.is_fenced();
+        self.at(side.fences()).store(self.fences.into(), Relaxed);
+        model::fence(SeqCst);
+    }
+
+    /// Whether `side` makes a fence for each message. To be asked after [`fall_asleep`](Self::fall_asleep).
+    pub(crate) fn makes_fences(&self, side: Side) -> bool {
+        self.is_fenced() || self.at(side.fences()).load(Relaxed) != 0
     }
 
     /// The barrier of who does not sleep.
     #[inline(always)]
     fn fence(&self) {
-        if self.is_fenced {
+        if self.fences {
             model::fence(SeqCst);
         } else {
             compiler_fence(SeqCst);

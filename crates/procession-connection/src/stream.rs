@@ -133,7 +133,7 @@ impl Stream {
     /// [`ErrorKind::Closed`] when this end was closed; [`ErrorKind::Os`].
     pub(crate) fn poll(&self, deadline: Deadline) -> Result<bool> {
         let Some(mut reader) = self.turn_to_receive(deadline)? else { return Ok(false) };
-        let source = self.source(Deadline::after(<_>::default()));
+        let source = self.source(Deadline::PAST);
         let ready = loop {
             let is_ready = reader.is_ready(&source)?;
             self.check_open()?;
@@ -229,7 +229,7 @@ impl Stream {
     }
 
     fn is_readable(&self) -> Result<bool> {
-        Ok(poll::wait_readable(&self.socket, Deadline::after(<_>::default()))?)
+        Ok(poll::wait_readable(&self.socket, Deadline::PAST)?)
     }
 
     /// Sees to it that the descriptor to poll tells of what was read ahead; the socket speaks for itself.

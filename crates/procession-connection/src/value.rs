@@ -41,8 +41,8 @@ pub(crate) fn send<T: Serialize>(
         return send_block(tx, &block, deadline);
     }
     // No turn is taken: this runs code of the value's, which may send as well.
-    let scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    let (mut bytes, handles) = Message::encode_behind(scratch, value)?.into_parts();
+    let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    let handles = Message::encode_onto(&mut bytes, value)?;
     let sent = match tx {
         Transport::Local(tx) | Transport::Paired(tx, _) if handles.is_empty() => {
             tx.send(&Outgoing { parts: [&bytes, &[]], handles: &[], announced: 0 }, deadline)

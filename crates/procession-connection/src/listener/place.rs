@@ -15,7 +15,6 @@ use std::fs::{self, DirBuilder};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use procession_core::exit::Finalizer;
 use procession_core::{Deadline, Error, OsError, Result};
@@ -126,7 +125,7 @@ fn is_abandoned(path: &Path) -> Result<bool> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Ok(false);
     }
-    let now = Deadline::after(Duration::ZERO);
+    let now = Deadline::PAST;
     match net::connect(&SocketName::Path(path.into()), now) {
         Err(error) => Ok(error.code() == net::CONNECTION_REFUSED),
         Ok(_somebody) => Ok(false),

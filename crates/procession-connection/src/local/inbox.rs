@@ -12,7 +12,7 @@ use procession_sys::socket::{self, Block};
 use procession_sys::turn::{Turn, TurnGuard};
 use procession_sys::{OsCode, clock};
 
-use super::patience::{Patience, Waited};
+use super::patience::{Habit, Patience, Waited, Watched};
 use super::pollable::Pollable;
 use super::{Claim, End, Held, LOOK_EVERY, Peer};
 use crate::error::closed;
@@ -40,6 +40,7 @@ struct Inbox {
     /// Descriptors that came ahead of their messages.
     stash: VecDeque<Arrival>,
     peer: Peer,
+    habit: Habit,
     /// When it was last looked whether the sender lives.
     looked: u64,
     claim: Claim,
@@ -85,6 +86,7 @@ impl Inlet {
             partial,
             stash,
             peer: Peer::default(),
+            habit: Habit::default(),
             looked: clock::rough_millis(),
             claim: end.claim(),
             state: State::Open,
@@ -166,14 +168,14 @@ impl Inlet {
     fn wait(&self, inbox: &mut Inbox, patience: &mut Patience) -> Result<bool> {
         let ring = &self.end.ring;
         self.is_waited_for.store(true, Release);
-        let Inbox { consumer, peer, partial, .. } = &mut *inbox;
+        let Inbox { consumer, peer, habit, partial, .. } = &mut *inbox;
         let taking = partial.as_ref().map(|partial| &partial.head);
         let has_changed = || {
             consumer.sees_more(ring, taking)
                 || ring.is_gone(Side::Writer)
                 || self.is_closing.load(Acquire)
         };
-        let waited = patience.wait(&self.end, peer, &has_changed);
+        let waited = patience.wait(&self.end, Watched { peer, habit }, &has_changed);
         self.is_waited_for.store(false, Release);
         fence(SeqCst);
         match waited? {
@@ -264,7 +266,7 @@ impl Inlet {
         let pollable = self.end.pollable.get_or_init(|| made);
         // A thread that sleeps in `recv` settles it when it leaves: either it sees the descriptor, or it is not seen sleeping.
         fence(SeqCst);
-        if let Some(mut inbox) = self.turn_after_others(Deadline::after(<_>::default())) {
+        if let Some(mut inbox) = self.turn_after_others(Deadline::PAST) {
             self.hold(&mut inbox)?;
             self.settle_pollable(&mut inbox, pollable)?;
         }

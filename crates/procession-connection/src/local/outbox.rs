@@ -12,11 +12,14 @@ use procession_sys::turn::{Turn, TurnGuard};
 use procession_sys::{OsCode, OsError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::patience::{Patience, Waited};
+use super::patience::{Habit, Patience, Waited, Watched};
 use super::{Claim, End, Held, LOOK_EVERY, Peer, Travelled};
 use crate::error::{closed, moved};
 use crate::ring::{Producer, Rest, Side, Source, Wake};
 use crate::transport::{Outgoing, Sent};
+
+/// How many messages in quick succession are sent without a look at the clock, at most.
+const BLIND: u32 = 15;
 
 /// The sending end.
 #[derive(Debug)]
@@ -33,8 +36,13 @@ pub(crate) struct Outlet {
 struct Outbox {
     producer: Producer,
     peer: Peer,
-    /// When it was last looked whether the receiver lives.
+    habit: Habit,
+    /// When it was last looked whether the receiver lives, and when on the clock.
     looked: u64,
+    looked_at_clock: u64,
+    /// How many more messages go without a look at the clock, and how many went last time.
+    blind: u32,
+    last_blind: u32,
     claim: Claim,
     /// Whether it was closed here.
     is_closed: bool,
@@ -45,7 +53,11 @@ impl Outlet {
         let outbox = Outbox {
             producer: Producer::of(&end.ring)?,
             peer: Peer::default(),
+            habit: Habit::default(),
             looked: clock::rough_millis(),
+            looked_at_clock: 0,
+            blind: 0,
+            last_blind: 0,
             claim: end.claim(),
             is_closed: false,
         };
@@ -64,10 +76,10 @@ impl Outlet {
         if self.end.hold(&mut outbox.claim)? == Held::Anew {
             outbox.producer = Producer::of(&self.end.ring)?;
         }
-        let now = clock::rough_millis();
-        if now.wrapping_sub(outbox.looked) >= LOOK_EVERY || self.is_suspicious.load(Relaxed) {
-            outbox.looked = now;
-            self.look(outbox)?;
+        if outbox.blind == 0 || self.is_suspicious.load(Relaxed) {
+            self.look_at_times(outbox)?;
+        } else {
+            outbox.blind -= 1;
         }
         let ring = &self.end.ring;
         let source = Source::new(message.parts);
@@ -90,6 +102,24 @@ impl Outlet {
             true => Ok(Sent::Yes),
             false => self.stream(outbox, &source, &mut rest, deadline),
         }
+    }
+
+    /// Looks whether the receiver lives when it was not looked for a while. When the clock does not move between two messages, it
+    /// is not looked at for the next few, and more each time, up to [`BLIND`].
+    #[inline(never)]
+    fn look_at_times(&self, outbox: &mut Outbox) -> Result<()> {
+        let now = clock::rough_millis();
+        outbox.last_blind = match now == outbox.looked_at_clock {
+            true => (outbox.last_blind * 2 + 1).min(BLIND),
+            false => 0,
+        };
+        outbox.blind = outbox.last_blind;
+        outbox.looked_at_clock = now;
+        if now.wrapping_sub(outbox.looked) >= LOOK_EVERY || self.is_suspicious.load(Relaxed) {
+            outbox.looked = now;
+            self.look(outbox)?;
+        }
+        Ok(())
     }
 
     /// Looks whether the receiver lives: one that is killed does not say that it is gone.
@@ -144,7 +174,7 @@ impl Outlet {
         deadline: Deadline,
     ) -> Result<bool> {
         let ring = &self.end.ring;
-        let Outbox { producer, peer, .. } = outbox;
+        let Outbox { producer, peer, habit, .. } = outbox;
         let mut patience = Patience::new(deadline);
         loop {
             if ring.is_gone(Side::Reader) || self.is_closing.load(Relaxed) {
@@ -164,7 +194,11 @@ impl Outlet {
                     || ring.is_gone(Side::Reader)
                     || self.is_closing.load(Relaxed)
             };
-            match patience.wait(&self.end, peer, &may_go_on)? {
+            match patience.wait(
+                &self.end,
+                Watched { peer: &mut *peer, habit: &mut *habit },
+                &may_go_on,
+            )? {
                 Waited::Look => {}
                 Waited::TimedOut => return Ok(false),
                 Waited::PeerEnded => return Err(closed()),

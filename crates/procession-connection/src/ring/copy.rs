@@ -27,8 +27,43 @@ pub(super) fn read<W: Word>(words: &[W], out: &mut [u8]) {
         // The end of the last stride is not wanted.
         false => &words[strides.len() * STRIDE..],
     };
-    for (chunk, word) in rest.chunks_mut(8).zip(words) {
-        chunk.copy_from_slice(&word.load(Relaxed).to_le_bytes()[..chunk.len()]);
+    let (chunks, rest) = rest.as_chunks_mut::<8>();
+    for (chunk, word) in chunks.iter_mut().zip(words) {
+        *chunk = word.load(Relaxed).to_le_bytes();
+    }
+    if let Some(word) = words.get(chunks.len()).filter(|_| !rest.is_empty()) {
+        unpack(word.load(Relaxed), rest);
+    }
+}
+
+/// The first bytes of a word, fewer than all. (A copy by `memcpy` out of a word on the stack waits for that to be written.)
+#[inline(always)]
+fn unpack(word: u64, out: &mut [u8]) {
+    let [a, b, c, d, e, f, g, _] = word.to_le_bytes();
+    match out {
+        [] => {}
+        [u] => *u = a,
+        [u, v] => [*u, *v] = [a, b],
+        [u, v, w] => [*u, *v, *w] = [a, b, c],
+        [u, v, w, x, rest @ ..] => {
+            [*u, *v, *w, *x] = [a, b, c, d];
+            match rest {
+                [] => {}
+                [u] => *u = e,
+                [u, v] => [*u, *v] = [e, f],
+                [u, v, w, ..] => [*u, *v, *w] = [e, f, g],
+            }
+        }
+    }
+}
+
+/// The word that begins with these bytes, fewer than a word has, and goes on with zeros.
+#[inline(always)]
+fn pack(bytes: &[u8]) -> u64 {
+    let few = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    match bytes.split_first_chunk::<4>() {
+        Some((low, high)) => u64::from(u32::from_le_bytes(*low)) | few(high) << 32,
+        None => few(bytes),
     }
 }
 
@@ -44,10 +79,12 @@ fn write<W: Word>(words: &[W], bytes: &[u8]) {
         }
     }
     let words = words.get(strides.len() * STRIDE..).unwrap_or_default();
-    for (chunk, word) in rest.chunks(8).zip(words) {
-        let mut whole = [0; 8];
-        whole[..chunk.len()].copy_from_slice(chunk);
-        word.store(u64::from_le_bytes(whole), Relaxed);
+    let (chunks, rest) = rest.as_chunks::<8>();
+    for (chunk, word) in chunks.iter().zip(words) {
+        word.store(u64::from_le_bytes(*chunk), Relaxed);
+    }
+    if let Some(word) = words.get(chunks.len()).filter(|_| !rest.is_empty()) {
+        word.store(pack(rest), Relaxed);
     }
 }
 
@@ -106,5 +143,30 @@ impl<'a> Source<'a> {
         }
         let rest = self.rest.get(from - self.lead_len..).unwrap_or_default();
         write(words, &rest[..rest.len().min(words.len() * 8)]);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use procession_sys::prim::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn every_length_is_copied_and_filled_up_with_zeros() {
+        let bytes: Vec<u8> = (1..=200).collect();
+        for len in 0..=bytes.len() {
+            let words: Vec<_> = (0..26).map(|_| AtomicU64::new(u64::MAX)).collect();
+            write(&words, &bytes[..len]);
+            let used = len.div_ceil(8);
+            let written: Vec<u8> =
+                words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+            assert_eq!(written[..len], bytes[..len]);
+            assert!(written[len..used * 8].iter().all(|byte| *byte == 0), "{len}");
+            assert!(written[used * 8..].iter().all(|byte| *byte == u8::MAX), "{len}");
+            let mut out = vec![0; len];
+            read(&words, &mut out);
+            assert_eq!(out, bytes[..len]);
+        }
     }
 }

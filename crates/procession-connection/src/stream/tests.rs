@@ -17,7 +17,7 @@ mod handles;
 mod threads;
 
 fn now() -> Deadline {
-    Deadline::after(Duration::ZERO)
+    Deadline::PAST
 }
 
 fn soon() -> Deadline {

@@ -1,7 +1,6 @@
 //! A stream as a value that goes to another process.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use procession_core::{Deadline, Handle};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -28,7 +27,7 @@ struct Travelling<S, B, H> {
 impl Serialize for Stream {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.check_open().map_err(ser::Error::custom)?;
-        let now = Deadline::after(Duration::ZERO);
+        let now = Deadline::PAST;
         let (Some(reader), Some(writer)) = (self.reader.take(now), self.writer.take(now)) else {
             return Err(ser::Error::custom("another thread uses the connection"));
         };
