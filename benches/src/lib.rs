@@ -3,9 +3,11 @@
 //!
 //! [`measure`] is family `start`. [`sync`] is family `sync`, over a [`board`] that the processes of
 //! a measurement share and a [`crew`] of threads or [`forks`]; [`futex`] holds that family's limits.
+//! [`block`] is family `sharedmem`, of blocks; [`value`] the same, of values and arrays.
 //! [`line`](mod@line) is families `pipe` and `socket`, between the two processes of a [`pair`]; [`ring`] and [`wire`] hold their
 //! limits.
 
+pub mod block;
 pub mod board;
 pub mod clock;
 pub mod crew;
@@ -17,4 +19,5 @@ pub mod measure;
 pub mod pair;
 pub mod ring;
 pub mod sync;
+pub mod value;
 pub mod wire;

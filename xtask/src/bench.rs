@@ -1,6 +1,6 @@
 //! `cargo xtask bench <family>`: ours, the limits and the peers, side by side in the same run.
 //!
-//! [`family`] says what a family is; [`start`], [`sync`], [`pipe`], [`socket`] and [`wordcount`] are
+//! [`family`] says what a family is; [`start`], [`sync`], [`pipe`], [`socket`], [`sharedmem`] and [`wordcount`] are
 //! families. [`build`] makes the programs, [`cage`] runs one of them, [`rounds`] runs all of them in
 //! turn while [`machine`] keeps an eye on other work, and [`table`] prints. `docs/benchmarks.md`
 //! explains method and figures.
@@ -12,6 +12,7 @@ mod family;
 mod machine;
 mod pipe;
 mod rounds;
+mod sharedmem;
 mod socket;
 mod start;
 mod sync;
@@ -38,6 +39,7 @@ families
   sync              locks, semaphores, events, conditions and barriers between processes
   pipe              messages between two processes of one machine
   socket            messages over Unix sockets and TCP
+  sharedmem         blocks, values and arrays in shared memory
   wordcount         a whole program: counting words with two workers
 
 options
@@ -76,6 +78,7 @@ pub(crate) fn run(args: Vec<OsString>) -> Result<(), String> {
         "sync" => sync::family(options.cpus.as_deref()),
         "pipe" => pipe::family(options.cpus.as_deref()),
         "socket" => socket::family(),
+        "sharedmem" => sharedmem::family(options.cpus.as_deref()),
         "wordcount" => wordcount::family(&workshop, options.quick)?,
         "" => return Err(format!("which family?\n\n{HELP}")),
         other => return Err(format!("there is no family `{other}`\n\n{HELP}")),

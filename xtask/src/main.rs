@@ -2,14 +2,16 @@
 //!
 //! [`layers`] and [`tidy`] check the workspace's own rules and are tests as well. [`tasks`] holds the small tasks,
 //! [`test_all`] the complete run, [`report`] counts steps and skips. The benchmarks have a module of their own, `bench`, and so
-//! has the soak, [`soak`].
+//! have the soak, [`soak`], the fuzzer, [`fuzz`], and the storm of signals, [`storm`].
 
 mod bench;
+mod fuzz;
 mod layers;
 mod metadata;
 mod report;
 mod soak;
 mod source;
+mod storm;
 mod tasks;
 mod test_all;
 mod tidy;
@@ -29,9 +31,11 @@ cargo xtask <task>
   docs [--open]     documentation; a warning is an error
   layers [--dot]    check that dependencies go strictly downward; --dot prints the graph instead
   loom              explore every order of steps of the process table's protocol (family.md)
+  storm             the tests of the connections while signals interrupt every thread; --package P takes others
   tidy              check the rules of docs/style.md that no lint knows
   bench <family>    benchmarks; `cargo xtask bench --help` lists them
   soak <family>     kill processes at random for long; `cargo xtask soak --help` tells more
+  fuzz [target..]   feed made-up bytes to what reads those of others; `cargo xtask fuzz --help` tells more
 ";
 
 fn main() -> ExitCode {
@@ -61,6 +65,14 @@ fn run() -> Result<(), String> {
     if task == "soak" {
         let rest = parser.raw_args().map_err(|error| error.to_string())?;
         return soak::run(rest.collect::<Vec<OsString>>());
+    }
+    if task == "storm" {
+        let rest = parser.raw_args().map_err(|error| error.to_string())?;
+        return storm::run(rest.collect::<Vec<OsString>>());
+    }
+    if task == "fuzz" {
+        let rest = parser.raw_args().map_err(|error| error.to_string())?;
+        return fuzz::run(rest.collect::<Vec<OsString>>());
     }
     let arguments = Arguments::parse(&mut parser)?;
     match task.as_str() {

@@ -18,13 +18,15 @@ families
   sync              eight processes that hammer a lock or one of its kin, killed one after the other
   step              an actor that does something with a lock or its kin, killed at its n-th instruction
   pipe              two processes with a pipe, one of which is killed or stopped, or killed at its n-th instruction
+  shared            whoever makes blocks of shared memory, uses them, or writes them under a lock, killed
   idle              a hundred processes that wait, and the processor time that they use; 5 s a round
 
 options
   --rounds N        rounds (2000)
   --only KIND       kill only those: root, parent, server or child; or hammer only that: lock, rlock, permits,
                     raw-permits, condition, event or barrier; or an act of `step`; or in `pipe`: sender, receiver, stopped,
-                    handles, moved, sibling, or an act; or `kinds`, or `acts`
+                    handles, moved, sibling, or an act; or `kinds`, or `acts`;
+                    or in `shared`: creator, attacher, writer
   --seed S          what all random choices follow from; another one each time unless given
   --from R          the number of the first round (0); a failure says how to play its round again
 ";

@@ -25,7 +25,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// | `tcp:` before either of these | the same |
 /// | `unix%:`, `abstract%:` | a path or name with its bytes written as `%2F`, where they are not text |
 ///
-/// What [`Display`](fmt::Display) prints, [`FromStr`] reads as the same address. An address travels as this text.
+/// What [`Display`](fmt::Display) prints, [`FromStr`] reads as the same address, with two exceptions: the flow label of an IPv6
+/// address is not printed, and a [`Host`](Self::Host) that is a number in truth is read as what it is. An address travels as this
+/// text.
 ///
 /// # Examples
 ///

@@ -194,18 +194,25 @@ impl<T: Plain> Array<T> {
         &'a self,
         locked: Result<RLockGuard<'a>, LockError<RLockGuard<'a>>>,
     ) -> Locked<'a, T> {
-        let raw = &self.raw;
         match locked {
-            Ok(guard) => Ok(ArrayGuard { raw, guard }),
-            Err(LockError::OwnerDied(guard)) => {
-                Err(LockError::OwnerDied(ArrayGuard { raw, guard }))
+            Ok(guard) => Ok(ArrayGuard { raw: &self.raw, guard }),
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    #[cold]
+    fn refused<'a>(&'a self, error: LockError<RLockGuard<'a>>) -> LockError<ArrayGuard<'a, T>> {
+        match error {
+            LockError::OwnerDied(guard) => {
+                LockError::OwnerDied(ArrayGuard { raw: &self.raw, guard })
             }
-            Err(LockError::TimedOut) => Err(LockError::TimedOut),
-            Err(LockError::Failed(error)) => Err(LockError::Failed(error)),
+            LockError::TimedOut => LockError::TimedOut,
+            LockError::Failed(error) => LockError::Failed(error),
         }
     }
 
     /// Runs `act` under the lock. It makes no guard: that would be put together in memory, which takes longer than all the rest.
+    /// What can be found out before the lock is taken is: the processor waits there, and has nothing else to do.
     #[inline(always)]
     pub(crate) fn under<R>(&self, act: impl FnOnce(&RawArray<T>) -> Result<R>) -> Under<'_, T, R> {
         match self.lock.lock() {
@@ -218,11 +225,6 @@ impl<T: Plain> Array<T> {
         }
     }
 
-    #[cold]
-    fn refused<'a>(&'a self, error: LockError<RLockGuard<'a>>) -> LockError<ArrayGuard<'a, T>> {
-        self.guard(Err(error)).err().unwrap_or_else(|| unreachable!("an error stays one"))
-    }
-
     /// Reads one item under the lock.
     ///
     /// # Errors
@@ -230,7 +232,8 @@ impl<T: Plain> Array<T> {
     /// As [`lock`](Self::lock) and [`RawArray::get`].
     #[inline(always)]
     pub fn get(&self, index: usize) -> Under<'_, T, T> {
-        self.under(|raw| raw.get(index))
+        let slot = self.raw.slot(index)?;
+        self.under(|_| slot.load())
     }
 
     /// Writes one item under the lock.
@@ -240,7 +243,11 @@ impl<T: Plain> Array<T> {
     /// As [`lock`](Self::lock) and [`RawArray::set`].
     #[inline(always)]
     pub fn set(&self, index: usize, item: T) -> Under<'_, T, ()> {
-        self.under(|raw| raw.set(index, item))
+        let slot = self.raw.slot(index)?;
+        self.under(|_| {
+            slot.store(item);
+            Ok(())
+        })
     }
 
     /// Makes one item what `change` makes of it, under the lock, and returns that.
@@ -250,7 +257,8 @@ impl<T: Plain> Array<T> {
     /// As [`get`](Self::get): then `change` is not called.
     #[inline(always)]
     pub fn update_item(&self, index: usize, change: impl FnOnce(T) -> T) -> Under<'_, T, T> {
-        self.under(|raw| raw.update_item(index, change))
+        let slot = self.raw.slot(index)?;
+        self.under(|_| slot.update(change))
     }
 
     /// Copies the items of `range` under the lock into `out`, which has room for just so many.
@@ -333,7 +341,7 @@ impl<T: Plain> ArrayGuard<'_, T> {
     /// As [`RawArray::get`].
     #[inline(always)]
     pub fn update_item(&self, index: usize, change: impl FnOnce(T) -> T) -> Result<T> {
-        self.raw.update_item(index, change)
+        self.raw.slot(index)?.update(change)
     }
 
     /// Copies the items of `range` out, has `change` change them, and copies them back.

@@ -191,7 +191,7 @@ pub(crate) fn load_from<T: Plain>(bytes: SharedBytes<'_>, at: usize) -> Option<T
         4 => T::load(&bytes.load::<4>(at)),
         8 => T::load(&bytes.load::<8>(at)),
         size => with_buffer(size, |buffer| {
-            bytes.read(at, buffer);
+            read_words(bytes, at, buffer);
             T::load(buffer)
         }),
     }
@@ -219,8 +219,52 @@ pub(crate) fn store_to<T: Plain>(bytes: SharedBytes<'_>, at: usize, value: T) {
         8 => store!(8),
         size => with_buffer(size, |buffer| {
             value.store(buffer);
-            bytes.write(at, buffer);
+            write_words(bytes, at, buffer);
         }),
+    }
+}
+
+/// Up to so many bytes go word by word, which the compiler puts together from the fields, and takes apart, in registers. A copy would
+/// read what was written in smaller pieces just before, for which the processor waits.
+const BY_WORDS: usize = 64;
+
+#[inline(always)]
+#[track_caller]
+fn read_words(bytes: SharedBytes<'_>, at: usize, out: &mut [u8]) {
+    if out.len() > BY_WORDS {
+        return bytes.read(at, out);
+    }
+    let (words, rest) = out.as_chunks_mut::<8>();
+    for (index, word) in words.iter_mut().enumerate() {
+        *word = bytes.load(at + index * 8);
+    }
+    let behind = at + words.len() * 8;
+    let (halves, rest) = rest.as_chunks_mut::<4>();
+    for half in halves.iter_mut() {
+        *half = bytes.load(behind);
+    }
+    for (index, byte) in rest.iter_mut().enumerate() {
+        [*byte] = bytes.load(behind + halves.len() * 4 + index);
+    }
+}
+
+#[inline(always)]
+#[track_caller]
+fn write_words(bytes: SharedBytes<'_>, at: usize, from: &[u8]) {
+    if from.len() > BY_WORDS {
+        return bytes.write(at, from);
+    }
+    let (words, rest) = from.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        bytes.store(at + index * 8, *word);
+    }
+    let behind = at + words.len() * 8;
+    let (halves, rest) = rest.as_chunks::<4>();
+    for half in halves {
+        bytes.store(behind, *half);
+    }
+    for (index, byte) in rest.iter().enumerate() {
+        bytes.store(behind + halves.len() * 4 + index, [*byte]);
     }
 }
 

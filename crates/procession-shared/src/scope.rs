@@ -18,7 +18,7 @@ use procession_sys::file_lock::LockFile;
 use procession_sys::prim::{AtomicU32, Ordering::Relaxed};
 use procession_sys::{process, random};
 
-use crate::SharedMemory;
+use crate::{Item, ShareableList, SharedMemory};
 
 /// What the names of all scopes begin with.
 const PREFIX: &str = "procession.";
@@ -109,6 +109,19 @@ impl SharedMemoryScope {
             return Err(Error::new(ErrorKind::Closed, "the scope of shared memory has ended"));
         }
         Ok(memory)
+    }
+
+    /// Makes a list of these items under a name of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`ShareableList::new`] and [`shared_memory`](Self::shared_memory).
+    #[doc(alias = "ShareableList")]
+    pub fn shareable_list(
+        &self,
+        items: impl IntoIterator<Item = impl Into<Item>>,
+    ) -> Result<ShareableList> {
+        ShareableList::make(items, |size| self.shared_memory(size))
     }
 
     /// What the names of its blocks begin with.

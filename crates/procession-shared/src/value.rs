@@ -164,35 +164,41 @@ impl<T: Plain> Value<T> {
     ) -> Locked<'a, T> {
         let raw = &self.raw;
         match locked {
-            Ok(guard) => {
-                raw.check()?;
-                Ok(ValueGuard { raw, guard })
-            }
-            Err(LockError::OwnerDied(guard)) => {
-                raw.check()?;
-                Err(LockError::OwnerDied(ValueGuard { raw, guard }))
-            }
-            Err(LockError::TimedOut) => Err(LockError::TimedOut),
-            Err(LockError::Failed(error)) => Err(LockError::Failed(error)),
-        }
-    }
-
-    /// Runs `act` under the lock. It makes no guard: that would be put together in memory, which takes longer than all the rest.
-    #[inline(always)]
-    fn under<R>(&self, act: impl FnOnce(&RawValue<T>) -> Result<R>) -> Under<'_, T, R> {
-        match self.lock.lock() {
-            Ok(guard) => {
-                let acted = self.raw.check().and_then(|()| act(&self.raw));
-                drop(guard);
-                acted.map_err(LockError::Failed)
-            }
+            Ok(guard) => match raw.check() {
+                Ok(()) => Ok(ValueGuard { raw, guard }),
+                Err(error) => Err(LockError::Failed(error)),
+            },
             Err(error) => Err(self.refused(error)),
         }
     }
 
     #[cold]
     fn refused<'a>(&'a self, error: LockError<RLockGuard<'a>>) -> LockError<ValueGuard<'a, T>> {
-        self.guard(Err(error)).err().unwrap_or_else(|| unreachable!("an error stays one"))
+        let raw = &self.raw;
+        match error {
+            LockError::OwnerDied(guard) => match raw.check() {
+                Ok(()) => LockError::OwnerDied(ValueGuard { raw, guard }),
+                Err(error) => LockError::Failed(error),
+            },
+            LockError::TimedOut => LockError::TimedOut,
+            LockError::Failed(error) => LockError::Failed(error),
+        }
+    }
+
+    /// Runs `act` under the lock. It makes no guard: that would be put together in memory, which takes longer than all the rest.
+    ///
+    /// Whether the value is there is looked at before the lock is taken: the processor waits there, and has nothing else to do.
+    #[inline(always)]
+    fn under<R>(&self, act: impl FnOnce(&RawValue<T>) -> Result<R>) -> Under<'_, T, R> {
+        self.raw.check()?;
+        match self.lock.lock() {
+            Ok(guard) => {
+                let acted = act(&self.raw);
+                drop(guard);
+                acted.map_err(LockError::Failed)
+            }
+            Err(error) => Err(self.refused(error)),
+        }
     }
 
     /// Reads it under the lock.

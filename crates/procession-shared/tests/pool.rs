@@ -29,6 +29,17 @@ fn blocks_are_used_again_when_nobody_has_them_and_the_quota_holds() {
     let zero = SharedMemory::new(SIZE).unwrap();
     assert!(zero.read_vec(0..SIZE).unwrap().iter().all(|byte| *byte == 0));
 
+    // One that comes back after it was dropped is not used again while it is here.
+    zero.write(0, b"back").unwrap();
+    let message = Message::encode(&zero).unwrap();
+    drop(zero);
+    let back: SharedMemory = message.decode().unwrap();
+    let other = SharedMemory::new(SIZE).unwrap();
+    other.write(0, b"other").unwrap();
+    assert_eq!(back.read_vec(0..4).unwrap(), b"back");
+    drop((back, other));
+    let zero = SharedMemory::new(SIZE).unwrap();
+
     // A message that is destroyed unread gives the block back.
     let message = Message::encode(&zero).unwrap();
     drop(zero);

@@ -17,6 +17,13 @@ pub use procession_process::{
     set_start_method, start_method, start_method_if_set, start_methods, test_support,
 };
 
+/// What may lie in shared memory, and its derive.
+pub use procession_shared::Plain;
+pub use procession_shared::{
+    Array, HugePages, Integer, Item, Number, RawArray, RawValue, ShareableList, SharedMemory,
+    SharedMemoryOptions, SharedMemoryScope, SharedSlice, SharedVec, SharedView, Typecode, Value,
+    plain,
+};
 pub use procession_sync::{
     Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockError, NamedLock, RLock,
     Semaphore, WaitError,
@@ -57,6 +64,12 @@ pub mod sync {
     };
 }
 
+/// Shared memory: guards, iterators, and what is kept of memory that nobody uses.
+pub mod shared {
+    #[doc(inline)]
+    pub use procession_shared::{ArrayGuard, Iter, ValueGuard, pool};
+}
+
 /// How processes wait for what they share.
 pub mod waiting {
     #[doc(inline)]
@@ -67,8 +80,9 @@ pub mod waiting {
 pub mod prelude {
     #[doc(no_inline)]
     pub use crate::{
-        Barrier, Client, Condition, Connection, Context, ContextExt, Duplex, Event, ExitStatus,
-        Handle, JoinError, Listener, Lock, Pool, Process, RLock, Receiver, Semaphore, Sender,
-        StartMethod, TaskError, duplex, pipe,
+        Array, Barrier, Client, Condition, Connection, Context, ContextExt, Duplex, Event,
+        ExitStatus, Handle, JoinError, Listener, Lock, Plain, Pool, Process, RLock, Receiver,
+        Semaphore, Sender, SharedMemory, SharedSlice, SharedVec, StartMethod, TaskError, Value,
+        duplex, pipe,
     };
 }

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use super::family::{Better, Comparison, Contender, Env, Family, Kind, Metric, Source, read_lines};
 
 /// Why those that never sleep are left out on one processor.
-const WOULD_SPIN: &str = "on one processor it spins until it is interrupted";
+pub(super) const WOULD_SPIN: &str = "on one processor it spins until it is interrupted";
 
 /// `cpus` is the list that all processes are bound to, where one was given.
 pub(crate) fn family(cpus: Option<&str>) -> Family {
@@ -66,7 +66,7 @@ const METRICS: [(&str, &str, Better); 17] = [
 ];
 
 /// Whether two processes never run at once.
-fn has_one_processor(cpus: Option<&str>) -> bool {
+pub(super) fn has_one_processor(cpus: Option<&str>) -> bool {
     let usable = match cpus {
         Some(list) => list.split(',').map(str::trim).collect::<BTreeSet<_>>().len(),
         None => std::thread::available_parallelism().map_or(1, NonZero::get),

@@ -127,13 +127,13 @@ impl<T: Plain> RawArray<T> {
         self.len == 0
     }
 
-    /// The bytes of all items, and where the item begins.
+    /// Where an item lies.
     #[inline(always)]
-    fn item(&self, index: usize) -> Result<(SharedBytes<'_>, usize)> {
+    pub(super) fn slot(&self, index: usize) -> Result<Slot<'_, T>> {
         if index >= self.len {
             return Err(self.no_item(index));
         }
-        Ok((self.place.bytes()?, index * T::SIZE))
+        Ok(Slot { bytes: self.place.bytes()?, at: index * T::SIZE, of: PhantomData })
     }
 
     #[cold]
@@ -156,8 +156,7 @@ impl<T: Plain> RawArray<T> {
     /// [`ErrorKind::Closed`] as [`Object::check`](procession_core::arena::Object::check).
     #[inline(always)]
     pub fn get(&self, index: usize) -> Result<T> {
-        let (bytes, at) = self.item(index)?;
-        plain::load_from(bytes, at).ok_or_else(plain::no_value::<T>)
+        self.slot(index)?.load()
     }
 
     /// Writes one item.
@@ -167,8 +166,7 @@ impl<T: Plain> RawArray<T> {
     /// As [`get`](Self::get).
     #[inline(always)]
     pub fn set(&self, index: usize, item: T) -> Result<()> {
-        let (bytes, at) = self.item(index)?;
-        plain::store_to(bytes, at, item);
+        self.slot(index)?.store(item);
         Ok(())
     }
 
@@ -239,15 +237,6 @@ impl<T: Plain> RawArray<T> {
         Ok(result)
     }
 
-    /// For who has the lock.
-    #[inline(always)]
-    pub(super) fn update_item(&self, index: usize, change: impl FnOnce(T) -> T) -> Result<T> {
-        let (bytes, at) = self.item(index)?;
-        let item = change(plain::load_from(bytes, at).ok_or_else(plain::no_value::<T>)?);
-        plain::store_to(bytes, at, item);
-        Ok(item)
-    }
-
     /// One item after the other, read in blocks of 4096 bytes: what is written meanwhile may be seen or not.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter::new(self)
@@ -266,6 +255,33 @@ impl<T: Plain> RawArray<T> {
     }
 }
 
+/// Where an item lies that is there.
+pub(super) struct Slot<'a, T> {
+    bytes: SharedBytes<'a>,
+    at: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: Plain> Slot<'_, T> {
+    #[inline(always)]
+    pub(super) fn load(&self) -> Result<T> {
+        plain::load_from(self.bytes, self.at).ok_or_else(plain::no_value::<T>)
+    }
+
+    #[inline(always)]
+    pub(super) fn store(&self, item: T) {
+        plain::store_to(self.bytes, self.at, item);
+    }
+
+    /// For who has the lock.
+    #[inline(always)]
+    pub(super) fn update(&self, change: impl FnOnce(T) -> T) -> Result<T> {
+        let item = change(self.load()?);
+        self.store(item);
+        Ok(item)
+    }
+}
+
 /// An operation of numbers, or of integers.
 macro_rules! operations {
     ($($(#[$attribute:meta])* $name:ident;)*) => { $(
@@ -278,7 +294,7 @@ macro_rules! operations {
         /// As [`get`](Self::get).
         #[inline(always)]
         pub fn $name(&self, index: usize, operand: T) -> Result<T> {
-            let (bytes, at) = self.item(index)?;
+            let Slot { bytes, at, .. } = self.slot(index)?;
             operand.$name(bytes, at).ok_or_else(not_there)
         }
     )* };
@@ -305,7 +321,7 @@ impl<T: Number> RawArray<T> {
     /// As [`get`](Self::get).
     #[inline(always)]
     pub fn compare_exchange(&self, index: usize, current: T, new: T) -> Result<Result<T, T>> {
-        let (bytes, at) = self.item(index)?;
+        let Slot { bytes, at, .. } = self.slot(index)?;
         current.compare_exchange(bytes, at, new).ok_or_else(not_there)
     }
 }

@@ -1,7 +1,7 @@
 //! Scopes.
 
 use procession_core::ErrorKind;
-use procession_shared::{SharedMemory, SharedMemoryScope};
+use procession_shared::{Item, ShareableList, SharedMemory, SharedMemoryScope};
 
 fn left_of(prefix: &str) -> usize {
     let names = std::fs::read_dir("/dev/shm").unwrap();
@@ -58,4 +58,16 @@ fn what_a_dead_scope_left_is_taken_away_by_the_next() {
     let _scope = SharedMemoryScope::new().unwrap();
     assert_eq!(left_of(&base), 0);
     left.write(0, b"mapped").unwrap();
+}
+
+#[test]
+fn lists_go_with_the_scope() {
+    let scope = SharedMemoryScope::new().unwrap();
+    let list = scope.shareable_list([Item::from("text"), Item::from(7)]).unwrap();
+    let name = list.shm().name().unwrap().to_owned();
+    assert!(name.starts_with(scope.prefix()));
+    assert_eq!(ShareableList::attach(&name).unwrap().get(1).unwrap(), Item::Int(7));
+    drop(scope);
+    assert_eq!(ShareableList::attach(&name).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(list.get(0).unwrap(), Item::from("text"));
 }

@@ -55,6 +55,11 @@ pub(super) fn has(number: u32) -> bool {
     count(number).is_some_and(|count| count.load(Acquire) != 0)
 }
 
+/// Whether there is one, and no other. For who holds the [lock]; clones need none.
+pub(super) fn is_only(number: u32) -> bool {
+    count(number).is_some_and(|count| count.load(Acquire) == 1)
+}
+
 /// The objects that this process has handles to.
 pub(super) fn all() -> impl Iterator<Item = u32> {
     let used = (0u32..).step_by(CHUNK as usize).zip(&COUNTS);

@@ -4,21 +4,26 @@ use procession_sys::claim;
 use procession_sys::prim::Ordering::SeqCst;
 use procession_sys::prim::fence;
 
-use super::Object;
+use super::{Object, local};
 use crate::Result;
 
 impl Object {
-    /// Whether no other process has the object, and no message with it is under way: from now on nobody gets it but from this
-    /// process. For who has the only handle of this process, and gives it to nobody meanwhile.
+    /// Whether this is the only handle in all processes, and no message with the object is under way: from now on nobody gets it but
+    /// from the caller, who does not clone or send it meanwhile.
     ///
     /// A process that is known to be dead does not have it, recovered or not. A `fork` that nobody here knew of is not seen until
     /// its first use of any object.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Os`](crate::ErrorKind::Os) in theory, when the system cannot tell about messages.
+    /// [`ErrorKind::Os`](crate::ErrorKind::Os) when the system is out of memory, or in theory when it cannot tell about messages.
     pub fn is_unshared(&self) -> Result<bool> {
         let heap = self.family.heap();
+        // Nobody in this process receives it meanwhile.
+        let _ours = local::lock()?;
+        if !local::is_only(self.number) {
+            return Ok(false);
+        }
         // ORDERING: the header, the holders, the notes, the header again: as whoever frees it looks (`docs/arena.md`, "An object
         // goes"). If the look at the holders misses somebody who has received it, the receipt was counted since, or the message is
         // still out.
@@ -56,6 +61,10 @@ mod tests {
         let message = Message::encode(&Sent(&object)).unwrap();
         assert!(!object.is_unshared().unwrap());
         drop(message);
+        assert!(object.is_unshared().unwrap());
+        let clone = object.clone();
+        assert!(!object.is_unshared().unwrap() && !clone.is_unshared().unwrap());
+        drop(clone);
         assert!(object.is_unshared().unwrap());
     }
 
