@@ -11,8 +11,8 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
+use procession::RawValue;
 use procession::prelude::*;
-use procession_shared::{RawValue, Value};
 
 const PROCESSES: u64 = 4;
 const COUNTS: u64 = 10_000;

@@ -8,7 +8,6 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use procession::prelude::*;
-use procession_shared::{Array, Value};
 
 #[expect(clippy::approx_constant, reason = "a number that looks like it is not it")]
 fn change(number: Value<f64>, numbers: Array<i32>) -> procession::Result<()> {

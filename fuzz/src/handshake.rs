@@ -188,15 +188,15 @@ pub fn run(data: &[u8]) {
 /// A side has nobody but us at the other end, who do not know the key.
 fn alone(side: &Side, role: Role, mut input: Input<'_>) {
     let mut socket = side.begin(role, RIGHT);
-    let mut said = 0;
+    let mut said = Vec::new();
     for turn in 0..role.turns() {
         if role.says(turn) {
             let Some(frame) = frame_of(&mut socket) else { break };
-            said += 1;
             let is_refusal = ZEROS.starts_with(&frame[4..]);
             // The listener is the one that strangers can make speak.
-            assert!(role != Role::Listen || said == 1 || is_refusal, "told {frame:?}");
-        } else if !say(&socket, &mut input) {
+            assert!(role != Role::Listen || said.is_empty() || is_refusal, "told {frame:?}");
+            said.push(frame);
+        } else if !say(&socket, &said, &mut input) {
             break;
         }
     }
@@ -264,12 +264,7 @@ impl Talk {
             }
             // What was said before, by anybody.
             7 => {
-                let number = usize::from(input.byte() % 8);
-                passed = self.said.get(number).unwrap_or(&frame).clone();
-                // Its proof alone, as long as a verdict.
-                if input.byte() % 2 == 1 {
-                    passed = framed(&passed[passed.len().saturating_sub(32)..]);
-                }
+                passed = framed(part_of(&self.said, input));
             }
             8 => {
                 let len = usize::from(input.byte()) % 128;
@@ -295,9 +290,9 @@ impl Talk {
     }
 }
 
-/// Says something that is not ours to know; tells whether more is to come.
-fn say(socket: &UnixStream, input: &mut Input<'_>) -> bool {
-    match input.byte() % 4 {
+/// Says something without knowing the key; tells whether more is to come.
+fn say(socket: &UnixStream, said: &[Vec<u8>], input: &mut Input<'_>) -> bool {
+    match input.byte() % 5 {
         0 => {
             let challenge = [b"procession auth1", &input.array::<32>()[..]].concat();
             wire::send(socket, &framed(&challenge), &[]);
@@ -309,6 +304,11 @@ fn say(socket: &UnixStream, input: &mut Input<'_>) -> bool {
         2 => {
             wire::send(socket, &framed(&input.array::<64>()), &[]);
         }
+        // What the side has said itself.
+        3 => {
+            let part = part_of(said, input);
+            wire::send(socket, &framed(part), &[]);
+        }
         _ => {
             let len = input.byte().into();
             wire::send(socket, input.some(len), &[]);
@@ -316,6 +316,15 @@ fn say(socket: &UnixStream, input: &mut Input<'_>) -> bool {
         }
     }
     true
+}
+
+/// What was said in one of these frames, or the proof in it alone, which is as long as a verdict.
+fn part_of<'a>(said: &'a [Vec<u8>], input: &mut Input<'_>) -> &'a [u8] {
+    let content = said.get(usize::from(input.byte() % 8)).map_or(&[][..], |frame| &frame[4..]);
+    match input.byte() % 2 {
+        0 => content,
+        _ => &content[content.len().saturating_sub(32)..],
+    }
 }
 
 /// The next frame that a side says, with its head; nothing when it has ended.

@@ -6,8 +6,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
+use procession::{Item, ShareableList, SharedMemory};
 use procession_core::Message;
-use procession_shared::{Item, ShareableList, SharedMemory};
 use procession_tests::python::{Python, pythons};
 use procession_tests::{Running, program, watchdog};
 

@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use procession::prelude::*;
-use procession::{LockError, Result};
+use procession::shared::pool;
+use procession::{LockError, RawValue, Result};
 use procession_core::family::Family;
-use procession_shared::{Array, Plain, RawValue, Value, pool};
 use procession_sys::prim::{Mutex, lock};
 use procession_sys::{Deadline, pidfd, poll, signal};
 use procession_tests::{Random, SOON, steady, wait_until, watchdog};
@@ -21,7 +21,6 @@ const ROUNDS: usize = 200;
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[derive(Debug, Clone, Copy, PartialEq, Plain)]
-#[plain(crate = "procession_shared")]
 struct Entry {
     serial: u64,
     label: [u8; 40],

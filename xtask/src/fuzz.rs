@@ -302,16 +302,18 @@ fn executions(told: &str) -> Option<u64> {
 
 /// What there is to say about an input that failed.
 fn finding(told: &str) -> String {
-    let mut text = String::from("an input fails\n");
+    let mut text = String::new();
     let path = told.lines().find_map(|line| line.split_once("Test unit written to "));
     match path.map(|(_, path)| (path, std::fs::read(path))) {
         Some((path, Ok(bytes))) => {
-            write!(text, "its {} bytes: {}\nit lies in {path}\n", bytes.len(), hex(&bytes)).ok();
+            let len = bytes.len();
+            write!(text, "an input fails\nits {len} bytes: {}\nit lies in {path}\n", hex(&bytes))
+                .ok();
         }
         Some((path, Err(error))) => {
-            writeln!(text, "it cannot be read from {path}: {error}").ok();
+            writeln!(text, "an input fails\nit cannot be read from {path}: {error}").ok();
         }
-        None => text.push_str("the fuzzer did not store it\n"),
+        None => text.push_str("the fuzzer failed, and names no input\n"),
     }
     text.push_str(&reason(told));
     text
@@ -377,7 +379,7 @@ mod tests {
         assert!(text.contains(&hex(&bytes)) && text.contains(&path.display().to_string()));
         assert!(text.contains("panicked at src/a.rs:1:1:\n  wrong\n") && !text.contains("Seed"));
         assert_eq!(hex(&[0, 10, 255]), "000aff");
-        assert!(finding("killed").contains("did not store it\n  killed"));
+        assert!(finding("killed").contains("names no input\n  killed"));
     }
 
     #[test]

@@ -7,13 +7,12 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use procession::waiting::{Policy, set_policy};
-use procession::{Handle, Process};
+use procession::{Array, Handle, Process, RawArray, RawValue, Value};
 use procession_benches::board::{Board, WORDS};
 use procession_benches::sync::{hammer, lead_hammers};
 use procession_benches::value::{
     ITEMS, PROCESSES, fetch_add, increment, report_contended, write_locked, write_raw,
 };
-use procession_shared::{Array, RawArray, RawValue, Value};
 use procession_sys::memory::SharedWords;
 
 /// Why no operation ends in an error.

@@ -1,5 +1,6 @@
 //! [`SharedVec`] and [`SharedSlice`]: a large sequence that goes to other processes without being copied.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Bound, Deref, DerefMut, Range, RangeBounds};
@@ -17,7 +18,7 @@ use crate::error::refused;
 use crate::{Number, Plain, pool};
 
 /// The blocks that this process has mapped, each once.
-static KNOWN: PerProcess<Vec<(FileId, Weak<Frozen>)>> = PerProcess::new();
+static KNOWN: PerProcess<HashMap<FileId, Weak<Frozen>>> = PerProcess::new();
 
 /// A sequence of plain values that this process fills, to be [frozen](Self::freeze) and sent to others then.
 ///
@@ -352,7 +353,7 @@ impl<T: Plain> Serialize for SharedSlice<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if let Ok(mut known) = KNOWN.lock() {
             // Found again if it comes back.
-            self.block.make_known(&mut known);
+            known.insert(self.block.id, Arc::downgrade(&self.block));
         }
         let (file, ty) = (Handle(&self.block.block), T::TYPE.to_bits());
         Sent { file, ty, start: self.start, len: self.len }.serialize(serializer)
@@ -386,21 +387,25 @@ impl Frozen {
     /// The block of this file, mapped once.
     fn find(file: OwnedFd) -> Result<Arc<Self>> {
         let id = FileId::of(&file)?;
-        let known = KNOWN.lock()?;
-        let same = known.iter().find(|(known, _)| *known == id);
-        if let Some(same) = same.and_then(|(_, block)| block.upgrade()) {
+        // Not dropped under the lock, which that takes.
+        let same = KNOWN.lock()?.get(&id).and_then(Weak::upgrade);
+        if let Some(same) = same {
             return Ok(same);
         }
-        drop(known);
         let block = FrozenBlock::open(file).map_err(refused)?;
         let this = Arc::new(Self { block, id, _charge: None });
-        this.make_known(&mut *KNOWN.lock()?);
+        KNOWN.lock()?.insert(id, Arc::downgrade(&this));
         Ok(this)
     }
+}
 
-    fn make_known(self: &Arc<Self>, known: &mut Vec<(FileId, Weak<Self>)>) {
-        known.retain(|(id, block)| *id != self.id && block.strong_count() > 0);
-        known.push((self.id, Arc::downgrade(self)));
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Ok(mut known) = KNOWN.lock()
+            && known.get(&self.id).is_some_and(|weak| weak.strong_count() == 0)
+        {
+            known.remove(&self.id);
+        }
     }
 }
 

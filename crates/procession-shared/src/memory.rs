@@ -35,7 +35,7 @@ pub use view::SharedView;
 ///
 /// [`new`](Self::new) makes memory that only those have who were given a handle. It goes with the last of them, however they end. It is of
 /// whole pages that are taken as they are touched, within the [quota](crate::pool::set_quota); a process keeps some of what it drops for the
-/// next block ([`pool`](crate::pool)).
+/// next block ([`pool`](mod@pool)).
 ///
 /// # With a name
 ///
@@ -89,7 +89,7 @@ impl SharedMemory {
 
     /// Makes a block of `size` bytes without a name, that may hold what an earlier one of this process held: for who writes all of it.
     ///
-    /// Spares zeroing a block of the [pool](crate::pool), which takes about as long as filling it. What it holds is
+    /// Spares zeroing a block of the [pool](mod@pool), which takes about as long as filling it. What it holds is
     /// seen by all it is sent to.
     ///
     /// # Errors

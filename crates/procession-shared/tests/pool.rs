@@ -57,8 +57,21 @@ fn blocks_are_used_again_when_nobody_has_them_and_the_quota_holds() {
     drop(SharedMemory::new(SIZE).unwrap().into_single_writer().unwrap());
     assert!(pool::usage().unwrap().idle_bytes < WHOLE);
 
-    // What is retired makes room for what is new.
+    // The oldest goes when too many are kept.
+    pool::set_kept(2 * WHOLE).unwrap();
+    drop([0; 3].map(|_| SharedMemory::new(SIZE).unwrap()));
+    assert_eq!(pool::usage().unwrap().idle_bytes, 2 * WHOLE);
+
+    // What is retired makes room for what is new, where that is no use of it.
     let before = pool::quota().unwrap();
+    pool::set_quota(pool::usage().unwrap().live_bytes + 3 * WHOLE).unwrap();
+    let large = SharedMemory::new(2 * SIZE).unwrap();
+    assert_eq!(pool::usage().unwrap().idle_bytes, WHOLE);
+    drop(large);
+    pool::set_quota(before).unwrap();
+    pool::trim().unwrap();
+
+    // Beyond the quota is an error.
     pool::set_kept(4 * WHOLE).unwrap();
     assert_eq!(pool::kept().unwrap(), 4 * WHOLE);
     drop(SharedMemory::new(SIZE).unwrap());

@@ -62,11 +62,33 @@ const BLOCK_COMPARISONS: &[Ratio] = &[
 ];
 
 // Values and arrays.
-const VALUE_METRICS: &[(&str, &str, Better)] = &[];
+const VALUE_METRICS: &[(&str, &str, Better)] = &[
+    (INCREMENTS[0], "ns", Better::Lower),
+    (INCREMENTS[1], "ops/s", Better::Higher),
+    ("fetch_add", "ns", Better::Lower),
+    ("array_write[locked]", "ns", Better::Lower),
+    ("array_write[raw]", "ns", Better::Lower),
+];
 
-const VALUE_CONTENDERS: &[Row] = &[];
+const INCREMENTS: &[&str] = &["value_incr[1p]", "value_incr[2p]"];
 
-const VALUE_COMPARISONS: &[Ratio] = &[];
+/// Ours is between the two that it is compared with.
+const VALUE_CONTENDERS: &[Row] = &[
+    ("atomic", Kind::Limit, Source::Bin("value_futex"), "atomic"),
+    ("procession values", Kind::Ours, Source::Bin("value_procession"), "adaptive"),
+    ("futex", Kind::Limit, Source::Bin("value_futex"), "futex"),
+    ("procession values sleep", Kind::Ours, Source::Bin("value_procession"), "sleep"),
+    ("procession values spin", Kind::Ours, Source::Bin("value_procession"), "spin"),
+    ("CPython 3.13 values", Kind::Peer, Source::Python("value.py"), ""),
+];
+
+const VALUE_COMPARISONS: &[Ratio] = &[
+    ("procession values", "futex", INCREMENTS),
+    ("procession values", "futex", &["array_write[locked]"]),
+    ("procession values", "atomic", &["fetch_add", "array_write[raw]"]),
+    ("procession values", "CPython 3.13 values", INCREMENTS),
+    ("procession values", "CPython 3.13 values", &["array_write[locked]", "array_write[raw]"]),
+];
 
 /// On one processor those that never sleep are left out: their argument says so.
 fn contender(&(name, kind, source, argument): &Row, is_alone: bool) -> Contender {

@@ -18,9 +18,6 @@ use crate::error::{closed, moved};
 use crate::ring::{Producer, Rest, Side, Source, Wake};
 use crate::transport::{Outgoing, Sent};
 
-/// How many messages in quick succession are sent without a look at the clock, at most.
-const BLIND: u32 = 15;
-
 /// The sending end.
 #[derive(Debug)]
 pub(crate) struct Outlet {
@@ -37,12 +34,8 @@ struct Outbox {
     producer: Producer,
     peer: Peer,
     habit: Habit,
-    /// When it was last looked whether the receiver lives, and when on the clock.
+    /// When it was last looked whether the receiver lives.
     looked: u64,
-    looked_at_clock: u64,
-    /// How many more messages go without a look at the clock, and how many went last time.
-    blind: u32,
-    last_blind: u32,
     claim: Claim,
     /// Whether it was closed here.
     is_closed: bool,
@@ -55,9 +48,6 @@ impl Outlet {
             peer: Peer::default(),
             habit: Habit::default(),
             looked: clock::rough_millis(),
-            looked_at_clock: 0,
-            blind: 0,
-            last_blind: 0,
             claim: end.claim(),
             is_closed: false,
         };
@@ -76,10 +66,10 @@ impl Outlet {
         if self.end.hold(&mut outbox.claim)? == Held::Anew {
             outbox.producer = Producer::of(&self.end.ring)?;
         }
-        if outbox.blind == 0 || self.is_suspicious.load(Relaxed) {
-            self.look_at_times(outbox)?;
-        } else {
-            outbox.blind -= 1;
+        let now = clock::rough_millis();
+        if now.wrapping_sub(outbox.looked) >= LOOK_EVERY || self.is_suspicious.load(Relaxed) {
+            outbox.looked = now;
+            self.look(outbox)?;
         }
         let ring = &self.end.ring;
         let source = Source::new(message.parts);
@@ -102,24 +92,6 @@ impl Outlet {
             true => Ok(Sent::Yes),
             false => self.stream(outbox, &source, &mut rest, deadline),
         }
-    }
-
-    /// Looks whether the receiver lives when it was not looked for a while. When the clock does not move between two messages, it
-    /// is not looked at for the next few, and more each time, up to [`BLIND`].
-    #[inline(never)]
-    fn look_at_times(&self, outbox: &mut Outbox) -> Result<()> {
-        let now = clock::rough_millis();
-        outbox.last_blind = match now == outbox.looked_at_clock {
-            true => (outbox.last_blind * 2 + 1).min(BLIND),
-            false => 0,
-        };
-        outbox.blind = outbox.last_blind;
-        outbox.looked_at_clock = now;
-        if now.wrapping_sub(outbox.looked) >= LOOK_EVERY || self.is_suspicious.load(Relaxed) {
-            outbox.looked = now;
-            self.look(outbox)?;
-        }
-        Ok(())
     }
 
     /// Looks whether the receiver lives: one that is killed does not say that it is gone.

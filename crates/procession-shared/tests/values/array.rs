@@ -177,8 +177,17 @@ fn updates_are_under_the_lock_and_whole() {
     let array = Array::<u64>::new(700).unwrap();
     let add = || {
         for _ in 0..200 {
-            array.update(.., |items| items.iter_mut().for_each(|item| *item += 1)).unwrap();
-            array.update_item(699, |item| item + 1).unwrap();
+            // Whoever could come in between, does.
+            let all = |items: &mut [u64]| {
+                thread::yield_now();
+                items.iter_mut().for_each(|item| *item += 1);
+            };
+            let one = |item| {
+                thread::yield_now();
+                item + 1
+            };
+            array.update(.., all).unwrap();
+            array.update_item(699, one).unwrap();
         }
     };
     thread::scope(|scope| {

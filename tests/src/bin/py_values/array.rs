@@ -1,7 +1,7 @@
 //! CPython's `_TestArray`, and what of arrays it does not ask.
 
+use procession::RawArray;
 use procession::prelude::*;
-use procession_shared::{Array, RawArray};
 
 use crate::stage::{Row, next, value};
 

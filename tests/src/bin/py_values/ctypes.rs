@@ -1,7 +1,7 @@
 //! CPython's `_TestSharedCTypes`.
 
 use procession::prelude::*;
-use procession_shared::{Array, Plain, RawArray, RawValue, Value};
+use procession::{RawArray, RawValue};
 
 use crate::stage::{Row, value};
 
@@ -12,7 +12,6 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Plain)]
-#[plain(crate = "procession_shared")]
 struct Triple {
     x: i32,
     y: f64,

@@ -2,7 +2,6 @@
 
 use procession::prelude::*;
 use procession::{Error, ErrorKind, LockError};
-use procession_shared::{Array, Plain, Value};
 use procession_tests::SOON;
 
 use crate::stage::{Row, await_death, kill, next, value};
@@ -15,7 +14,6 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Plain)]
-#[plain(crate = "procession_shared")]
 struct Account {
     balance: i64,
     changes: u32,
@@ -82,6 +80,8 @@ fn half_an_update_is_seen() {
     assert!(matches!(numbers.try_lock(), Err(LockError::TimedOut)));
     kill(pid);
     drop(child);
+    drop(numbers.lock_timeout(SOON).unwrap_err());
+    each_is_told(&numbers);
     let Err(LockError::OwnerDied(mut guard)) = numbers.lock_timeout(SOON) else {
         panic!("it died over it")
     };
@@ -91,6 +91,22 @@ fn half_an_update_is_seen() {
     guard.repair();
     drop(guard);
     assert_eq!(numbers.to_vec().unwrap(), [3; LEN]);
+}
+
+/// That every operation of an array takes the lock.
+fn each_is_told(numbers: &Array<u64>) {
+    let told = |error: Error| assert_eq!(error.kind(), ErrorKind::OwnerDied, "{error}");
+    told(numbers.get(0).unwrap_err().into());
+    told(numbers.set(0, 9).unwrap_err().into());
+    told(numbers.update_item(0, |_| panic!("not called")).unwrap_err().into());
+    told(numbers.read(..1, &mut [0]).unwrap_err().into());
+    told(numbers.read_vec(..1).unwrap_err().into());
+    told(numbers.to_vec().unwrap_err().into());
+    told(numbers.write(0, &[9]).unwrap_err().into());
+    told(numbers.fill(9).unwrap_err().into());
+    told(numbers.update(.., |_| panic!("not called")).unwrap_err().into());
+    told(numbers.copy().unwrap_err().into());
+    told(numbers.try_lock().unwrap_err().into());
 }
 
 fn memory_outlives_its_makers() {

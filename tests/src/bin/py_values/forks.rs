@@ -1,9 +1,8 @@
 //! What a copy of this process has of its values, that nobody here made.
 #![expect(unsafe_code, reason = "forks as a foreign library does")]
 
-use procession::ErrorKind;
 use procession::prelude::*;
-use procession_shared::{Array, RawArray, RawValue, Value};
+use procession::{ErrorKind, RawArray, RawValue};
 use procession_sys::fork::{Forked, fork};
 use procession_sys::process;
 use procession_tests::{SOON, Stranger};

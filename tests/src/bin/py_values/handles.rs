@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use procession::prelude::*;
-use procession_shared::{Array, RawArray, RawValue, ShareableList, Value};
+use procession::{RawArray, RawValue, ShareableList};
 use serde::{Deserialize, Serialize};
 
 use crate::stage::{Row, next, value};

@@ -1,8 +1,9 @@
 //! CPython's `_TestHeap`, asked of what can be seen: memory that is taken and given back, again and again.
 
+use procession::RawArray;
 use procession::prelude::*;
+use procession::shared::pool;
 use procession_core::family::Family;
-use procession_shared::{Array, RawArray, pool};
 use procession_sys::fd::open_descriptors;
 use procession_tests::{Random, wait_until};
 

@@ -1,7 +1,7 @@
 //! CPython's `_TestValue`, and what of values it does not ask.
 
+use procession::RawValue;
 use procession::prelude::*;
-use procession_shared::{Plain, RawValue, Value};
 
 use crate::stage::{Row, value};
 
@@ -78,7 +78,6 @@ fn getobj_getlock() {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Plain)]
-#[plain(crate = "procession_shared")]
 struct Sums {
     count: u32,
     sum: u64,
@@ -86,15 +85,16 @@ struct Sums {
 }
 
 fn counts_under_the_lock_are_exact() {
-    const COUNTS: u32 = 3000;
+    const COUNTS: u32 = 1000;
     let zero = Sums { count: 0, sum: 0, squares: [0.0; 2] };
     let sums = Value::new(zero).unwrap();
     let add = |sums: Value<Sums>| {
         for number in 0..COUNTS {
-            let change = |Sums { count, sum, squares: [even, odd] }| Sums {
-                count: count + 1,
-                sum: sum + u64::from(number),
-                squares: [even + 1.0, odd - 1.0],
+            let change = |Sums { count, sum, squares: [even, odd] }| {
+                // Whoever could come in between, does.
+                std::thread::yield_now();
+                let squares = [even + 1.0, odd - 1.0];
+                Sums { count: count + 1, sum: sum + u64::from(number), squares }
             };
             sums.update(change).unwrap();
         }

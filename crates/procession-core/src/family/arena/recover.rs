@@ -70,6 +70,8 @@ impl Kind {
     pub const VALUE: Self = Self(7);
     /// An array in shared memory.
     pub const ARRAY: Self = Self(8);
+    /// A queue.
+    pub const QUEUE: Self = Self(10);
     /// One for tests.
     pub const TEST: Self = Self(MOST - 1);
 

@@ -87,6 +87,9 @@ fn wait_set(set: &mut [PollFd<'_>], deadline: Deadline) -> Result<usize> {
         });
         match rustix::event::poll(set, timeout.as_ref()) {
             Ok(ready) => return Ok(ready),
+            // It has looked at all of them before it said so (`do_poll` in the kernel's `fs/select.c`). To look again would be to look for
+            // ever, where signals come faster than it can look at so many.
+            Err(Errno::INTR) if deadline.has_passed() => return Ok(0),
             Err(Errno::INTR) => {}
             Err(code) => return Err(fail("wait for descriptors", String::new(), code)),
         }

@@ -21,6 +21,9 @@ use crate::Result;
 use crate::prim::AtomicU64;
 use crate::prim::Ordering::Relaxed;
 
+/// The bytes of a huge page: see [`create_huge`].
+const HUGE_PAGE: usize = 2 << 20;
+
 /// A random number of this process, zero in a fork of it that has not asked.
 static ME: WipedWord = WipedWord::new();
 
@@ -184,7 +187,8 @@ impl Block {
         let seals = SealFlags::SHRINK | SealFlags::GROW;
         call("seal", || name(file.as_fd()), || fcntl_add_seals(&file, seals))?;
         let mapping = Mapping::of(file.as_fd(), len, Writable::Yes)?;
-        if huge == HugePages::Try {
+        // A shorter block would take the memory of a whole huge page.
+        if huge == HugePages::Try && len >= HUGE_PAGE {
             let start = mapping.start().as_ptr().cast();
             // SAFETY: The range is that of a mapping, and what is advised changes no bytes. A system that knows no huge pages
             // refuses, which is as good.
@@ -298,7 +302,6 @@ fn create_huge() -> Result<OwnedFd> {
 }
 
 fn round_up(len: usize) -> Result<usize> {
-    const HUGE_PAGE: usize = 2 << 20;
     let rounded = len.checked_next_multiple_of(HUGE_PAGE).unwrap_or(usize::MAX);
     check_len(rounded).map(|_| rounded)
 }
@@ -388,8 +391,8 @@ mod tests {
 
     #[test]
     fn huge_pages_are_tried_or_required() {
-        let block = Block::anonymous(100, HugePages::Try).unwrap();
-        block.bytes().store(99, [1]);
+        let block = Block::anonymous(3 << 20, HugePages::Try).unwrap();
+        block.bytes().store((3 << 20) - 1, [1]);
         match Block::anonymous(100, HugePages::Require) {
             Ok(block) => assert_eq!(block.len(), 2 << 20),
             // None are set aside.

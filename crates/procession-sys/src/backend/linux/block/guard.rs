@@ -25,8 +25,14 @@ use crate::Result;
 use crate::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::prim::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, fence};
 
+/// A handler that is told about the signal.
+type Informed = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
 /// The entries, linked; only ever extended.
 static ENTRIES: AtomicPtr<Entry> = AtomicPtr::new(null_mut());
+
+/// Whether the signal is handled here.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 /// Who handled the signal before.
 static BEFORE: SetOnce<libc::sigaction> = SetOnce::new();
@@ -131,20 +137,27 @@ impl Drop for Guard {
 
 /// Handles the signal from now on, if this process does not yet.
 fn install() -> Result<()> {
-    if BEFORE.get().is_some() {
+    // ORDERING: Acquire: pairs with the Release below, before which the handler was set.
+    if INSTALLED.load(Acquire) {
         return Ok(());
     }
-    // Known before the handler can run.
-    BEFORE.set(exchange(None)?);
+    let handler: Informed = handle;
+    let handler = handler as libc::sighandler_t;
+    let before = exchange(None)?;
+    // Known before the handler can run. Of two threads, the second may find the handler of the first.
+    if before.sa_sigaction != handler {
+        BEFORE.replace(before);
+    }
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     let action = action.as_mut_ptr();
     // SAFETY: The action is memory of ours for one.
     let action = unsafe { &mut *action };
-    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = handle;
-    action.sa_sigaction = handler as libc::sighandler_t;
+    action.sa_sigaction = handler;
     // On the thread's stack for signals, if it has one: the fault may be anywhere.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-    exchange(Some(action)).map(drop)
+    exchange(Some(action))?;
+    INSTALLED.store(true, Release);
+    Ok(())
 }
 
 /// Sets what is done about the signal, if something is given, and tells what was done before.
@@ -210,7 +223,6 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
             unsafe { libc::raise(signal) };
         }
         handler if before.is_some_and(|before| before.sa_flags & libc::SA_SIGINFO != 0) => {
-            type Informed = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
             let handler = std::ptr::with_exposed_provenance::<c_void>(handler);
             // SAFETY: Whoever set the action said that its handler is of this form.
             let handler = unsafe { std::mem::transmute_copy::<_, Informed>(&handler) };
@@ -223,4 +235,10 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
             handler(signal);
         }
     }
+}
+
+/// For tests of who handled the signal before: the next block finds that out anew.
+#[cfg(test)]
+pub(super) fn forget() {
+    INSTALLED.store(false, Release);
 }

@@ -2,10 +2,11 @@
 
 #![expect(unsafe_code, reason = "sets handlers, and touches what is not there")]
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::super::super::pidfd::Ended;
 use super::super::super::testing::{Child, first_failed};
+use super::super::guard;
 use super::*;
 use crate::OsCode;
 use crate::prim::AtomicU32;
@@ -51,6 +52,7 @@ fn a_name_is_made_found_and_taken_away() {
     assert_eq!(&there.bytes().load(4997), b"end");
     let about = std::fs::metadata(name.path()).unwrap();
     assert_eq!((about.len(), about.permissions().mode() & 0o777), (5000, 0o600));
+    assert!(about.blocks() * 512 >= 5000, "its memory is taken");
     assert!(names(&name.0).unwrap().contains(&name.0));
     unlink(&name.0).unwrap();
     assert_eq!(code(unlink(&name.0)), OsCode::NOT_FOUND);
@@ -106,7 +108,9 @@ fn what_is_no_block_is_not_attached() {
     std::fs::File::create(name.path()).unwrap();
     assert_eq!(code(NamedBlock::attach(&name.0)), OsCode::INVALID, "it is empty");
     let link = Name::new();
-    std::os::unix::fs::symlink("/dev/zero", link.path()).unwrap();
+    let target = Name::new();
+    NamedBlock::create(&target.0, 1).unwrap();
+    std::os::unix::fs::symlink(target.path(), link.path()).unwrap();
     NamedBlock::attach(&link.0).unwrap_err();
     let folder = Name::new();
     std::fs::create_dir(folder.path()).unwrap();
@@ -191,6 +195,7 @@ fn a_signal_that_somebody_sends_kills_as_before() {
     let child = Child::run(|| {
         // SAFETY: The disposition is no function.
         unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+        guard::forget();
         let _block = NamedBlock::create(&name.0, 8192).unwrap();
         // SAFETY: Sending a signal is always sound.
         unsafe { libc::raise(libc::SIGBUS) };
@@ -210,6 +215,7 @@ fn who_handled_the_signal_before_does_so_still() {
         let handler: extern "C" fn(i32) = before;
         // SAFETY: The handler does nothing but end the process.
         unsafe { libc::signal(libc::SIGBUS, handler as libc::sighandler_t) };
+        guard::forget();
         let block = NamedBlock::create(&name.0, 8192).unwrap();
         name.cut(0);
         if block.bytes().load(0) != [0] || !block.is_torn() {
