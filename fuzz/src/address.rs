@@ -79,6 +79,7 @@ fn made(address: &Address) {
 
 fn returns(address: &Address) {
     let printed = address.to_string();
+    assert!(!printed.chars().any(char::is_control), "{printed:?}");
     let read = printed.parse::<Address>();
     if is_known_to_change(address) {
         assert!(read.is_ok(), "{printed} of {address:?}");

@@ -1,6 +1,6 @@
 //! `cargo xtask bench <family>`: ours, the limits and the peers, side by side in the same run.
 //!
-//! [`family`] says what a family is; [`start`], [`sync`], [`pipe`], [`socket`], [`sharedmem`] and [`wordcount`] are
+//! [`family`] says what a family is; [`start`], [`sync`], [`pipe`], [`socket`], [`sharedmem`], [`queue`] and [`wordcount`] are
 //! families. [`build`] makes the programs, [`cage`] runs one of them, [`rounds`] runs all of them in
 //! turn while [`machine`] keeps an eye on other work, and [`table`] prints. `docs/benchmarks.md`
 //! explains method and figures.
@@ -11,6 +11,7 @@ mod corpus;
 mod family;
 mod machine;
 mod pipe;
+mod queue;
 mod rounds;
 mod sharedmem;
 mod socket;
@@ -40,6 +41,7 @@ families
   pipe              messages between two processes of one machine
   socket            messages over Unix sockets and TCP
   sharedmem         blocks, values and arrays in shared memory
+  queue             items through a queue of several putters and getters
   wordcount         a whole program: counting words with two workers
 
 options
@@ -79,6 +81,7 @@ pub(crate) fn run(args: Vec<OsString>) -> Result<(), String> {
         "pipe" => pipe::family(options.cpus.as_deref()),
         "socket" => socket::family(),
         "sharedmem" => sharedmem::family(options.cpus.as_deref()),
+        "queue" => queue::family(options.cpus.as_deref()),
         "wordcount" => wordcount::family(&workshop, options.quick)?,
         "" => return Err(format!("which family?\n\n{HELP}")),
         other => return Err(format!("there is no family `{other}`\n\n{HELP}")),

@@ -19,6 +19,7 @@ families
   step              an actor that does something with a lock or its kin, killed at its n-th instruction
   pipe              two processes with a pipe, one of which is killed or stopped, or killed at its n-th instruction
   shared            whoever makes blocks of shared memory, uses them, or writes them under a lock, killed
+  queue             those who put into a queue and get from it, killed alone or one after the other
   idle              a hundred processes that wait, and the processor time that they use; 5 s a round
 
 options
@@ -26,7 +27,7 @@ options
   --only KIND       kill only those: root, parent, server or child; or hammer only that: lock, rlock, permits,
                     raw-permits, condition, event or barrier; or an act of `step`; or in `pipe`: sender, receiver, stopped,
                     handles, moved, sibling, or an act; or `kinds`, or `acts`;
-                    or in `shared`: creator, attacher, writer
+                    or in `shared`: creator, attacher, writer; or in `queue`: putter, getter, both, alone
   --seed S          what all random choices follow from; another one each time unless given
   --from R          the number of the first round (0); a failure says how to play its round again
 ";

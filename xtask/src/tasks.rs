@@ -177,7 +177,8 @@ pub(crate) fn check_models(sh: &Shell) -> Result<Outcome, String> {
     test("procession-sys", "gate")?;
     test("procession-core", "family")?;
     test("procession-sync", "raw")?;
-    test("procession-connection", "ring::loom")
+    test("procession-connection", "ring::loom")?;
+    test("procession-queue", "raw")
 }
 
 fn borrowed(owned: &[String]) -> Vec<&str> {

@@ -215,12 +215,8 @@ impl<T: Plain> Array<T> {
     /// What can be found out before the lock is taken is: the processor waits there, and has nothing else to do.
     #[inline(always)]
     pub(crate) fn under<R>(&self, act: impl FnOnce(&RawArray<T>) -> Result<R>) -> Under<'_, T, R> {
-        match self.lock.lock() {
-            Ok(guard) => {
-                let acted = act(&self.raw);
-                drop(guard);
-                acted.map_err(LockError::Failed)
-            }
+        match self.lock.run(|| act(&self.raw)) {
+            Ok(acted) => acted.map_err(LockError::Failed),
             Err(error) => Err(self.refused(error)),
         }
     }

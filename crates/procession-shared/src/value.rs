@@ -191,12 +191,8 @@ impl<T: Plain> Value<T> {
     #[inline(always)]
     fn under<R>(&self, act: impl FnOnce(&RawValue<T>) -> Result<R>) -> Under<'_, T, R> {
         self.raw.check()?;
-        match self.lock.lock() {
-            Ok(guard) => {
-                let acted = act(&self.raw);
-                drop(guard);
-                acted.map_err(LockError::Failed)
-            }
+        match self.lock.run(|| act(&self.raw)) {
+            Ok(acted) => acted.map_err(LockError::Failed),
             Err(error) => Err(self.refused(error)),
         }
     }

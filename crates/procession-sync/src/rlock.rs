@@ -159,6 +159,55 @@ impl RLock {
         }
     }
 
+    /// Runs `act` under the lock, waiting for as long as another thread has it. For short sections: while nobody else wants the
+    /// lock it writes nothing but the lock's word, so that it costs no more than a lock that is not recursive.
+    ///
+    /// If `act` panics, the lock is unlocked.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock): then `act` is not called.
+    #[inline(always)]
+    pub fn run<R>(&self, act: impl FnOnce() -> R) -> Result<R, LockError<RLockGuard<'_>>> {
+        if let Some(me) = self.peek_stamp()
+            && self.object.is_there()
+            && self.raw().take_free(me)
+        {
+            let unlock = OnPanic(self, me);
+            let result = act();
+            let _unlocked_here = ManuallyDrop::new(unlock);
+            self.finish(me);
+            return Ok(result);
+        }
+        let guard = self.lock()?;
+        let result = act();
+        drop(guard);
+        Ok(result)
+    }
+
+    /// Ends what [`run`](Self::run) began, which has counted neither itself nor the lock. A fork's copy does nothing.
+    #[inline(always)]
+    fn finish(&self, me: Stamp) {
+        let process = ProcessId::from_bits(self.me.load(Relaxed)).map(|me| me.slot);
+        let raw = self.raw();
+        if process != me.slot() || raw.owner() != me {
+            return;
+        }
+        if self.depth_word() != 0 {
+            return self.finish_deep(me);
+        }
+        if !raw.unlock_quiet(me) {
+            raw.unlock(me, Stamp::NOBODY);
+        }
+    }
+
+    /// It was locked again meanwhile. A guard that was kept goes on.
+    #[cold]
+    fn finish_deep(&self, me: Stamp) {
+        count_held(1);
+        self.unlock_once(me);
+    }
+
     #[inline(always)]
     fn peek_stamp(&self) -> Option<Stamp> {
         Some(Stamp::new(ProcessId::from_bits(self.me.load(Relaxed))?, thread()?))
@@ -189,7 +238,11 @@ impl RLock {
 
     /// Locks it again if it is this thread's.
     fn lock_deeper(&self, me: Stamp) -> bool {
-        let depth = self.depth_word();
+        let depth = match self.depth_word() {
+            // It is `run`.
+            0 => 1,
+            depth => depth,
+        };
         let has_room = depth & (AFTER_DEATH - 1) < u64::from(u32::MAX);
         let is_deeper = has_room && self.raw().owner() == me;
         if is_deeper {
@@ -260,7 +313,10 @@ impl RLock {
     #[inline]
     fn unlock_all(&self, me: Stamp, depth: u64) {
         self.set_depth(0);
-        count_held(-1);
+        if depth != 0 {
+            // Otherwise it is that of `run`, which is not counted.
+            count_held(-1);
+        }
         let raw = self.raw();
         if depth & AFTER_DEATH != 0 {
             raw.unlock(me, Stamp::DEAD);
@@ -278,7 +334,7 @@ impl RLock {
     /// How deep its owner has locked it.
     pub fn depth(&self) -> u32 {
         match self.is_locked() {
-            true => crate::word::low(self.depth_word()),
+            true => crate::word::low(self.depth_word()).max(1),
             false => 0,
         }
     }
@@ -356,6 +412,16 @@ impl<'a> RLockGuard<'a> {
             Err(Refused::Failed(error)) => Err(error),
             Err(Refused::TimedOut | Refused::Gone) => Err(self.lock.object.gone()),
         }
+    }
+}
+
+/// For who is left by a panic.
+struct OnPanic<'a>(&'a RLock, Stamp);
+
+impl Drop for OnPanic<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.0.finish(self.1);
     }
 }
 

@@ -354,3 +354,79 @@ fn an_abort_and_a_reset_are_told_to_all_who_wait() {
     });
     assert!(!barrier.is_broken());
 }
+
+#[test]
+fn what_runs_under_a_recursive_lock_has_it_for_itself() {
+    let lock = RLock::new().unwrap();
+    let count = std::cell::Cell::new(0);
+    let result = lock.run(|| {
+        assert!(lock.is_locked() && lock.owner().unwrap().is_this_thread);
+        assert_eq!(lock.depth(), 1);
+        // Again, in each way.
+        let inner = lock.lock().unwrap();
+        assert_eq!(lock.depth(), 2);
+        lock.run(|| assert_eq!(lock.depth(), 3)).unwrap();
+        drop(inner);
+        assert_eq!(lock.depth(), 1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(matches!(lock.try_lock(), Err(LockError::TimedOut))));
+        });
+        count.set(count.get() + 1);
+        7
+    });
+    assert_eq!((result.unwrap(), count.get()), (7, 1));
+    assert!(!lock.is_locked() && lock.depth() == 0);
+    let outer = lock.lock().unwrap();
+    lock.run(|| assert_eq!(lock.depth(), 2)).unwrap();
+    assert_eq!(lock.depth(), 1);
+    drop(outer);
+    assert!(!lock.is_locked());
+}
+
+#[test]
+fn a_panic_under_a_recursive_lock_unlocks_it() {
+    let lock = RLock::new().unwrap();
+    let run = || lock.run(|| panic!("on purpose")).map(drop);
+    let run_again = || {
+        lock.run(|| {
+            let _inner = lock.lock().unwrap();
+            panic!("on purpose")
+        })
+        .map(drop)
+    };
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+    assert!(!lock.is_locked());
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run_again)).is_err());
+    assert!(!lock.is_locked());
+    assert!(!lock.lock().unwrap().is_after_death());
+}
+
+#[test]
+fn a_guard_that_is_kept_while_something_runs_goes_on() {
+    let lock = RLock::new().unwrap();
+    lock.run(|| lock.lock().unwrap().keep()).unwrap();
+    assert_eq!(lock.depth(), 1);
+    lock.release().unwrap();
+    assert!(!lock.is_locked());
+}
+
+#[test]
+fn threads_that_run_under_a_recursive_lock_take_turns() {
+    let lock = RLock::new().unwrap();
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let add = || {
+        for _ in 0..500 {
+            let slowly = || {
+                let before = count.load(std::sync::atomic::Ordering::Relaxed);
+                std::thread::yield_now();
+                count.store(before + 1, std::sync::atomic::Ordering::Relaxed);
+            };
+            lock.run(slowly).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(add);
+        scope.spawn(add);
+    });
+    assert_eq!(count.into_inner(), 1000);
+}

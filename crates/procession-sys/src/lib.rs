@@ -10,8 +10,8 @@ pub mod turn;
 
 pub use backend::{
     barrier, block, claim, clock, cpu, doorbell, fd, file_lock, fork, futex, image, lifeline,
-    memory, net, oom, pidfd, poll, process, random, signal, socket, spawn, stdio, surroundings,
-    terminal, tree, user, wipe,
+    memory, net, oom, pidfd, poll, process, random, signal, socket, sparse, spawn, stdio,
+    surroundings, terminal, tree, user, wipe,
 };
 /// Runs a function before `main`, in the program that the macro is expanded in.
 ///

@@ -15,7 +15,7 @@ const WORD: usize = size_of::<u64>();
 /// Where the words begin that do not fit into the first place of an object.
 const BEHIND: usize = OWN_WORDS + 2;
 /// Up to so many bytes lie in the arena: it has 16 MiB for all, and memory of its own costs a descriptor and a page.
-const MOST_IN_ARENA: usize = 4096;
+const MOST_IN_ARENA: usize = 8192;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Place {

@@ -23,7 +23,7 @@ use crate::plain::{self, Plain};
 /// An item of 1, 2, 4 or 8 bytes is read and written by one access each, which orders nothing else. Whoever reads a larger one, or many,
 /// while another writes them may see a mixture. Copies of many numbers at once run as fast as memory does.
 ///
-/// Arrays of up to 4096 bytes lie in the family's arena; larger ones in memory of their own, with a descriptor.
+/// Arrays of up to 8192 bytes lie in the family's arena; larger ones in memory of their own, with a descriptor.
 ///
 /// # Drop, kill, fork
 ///

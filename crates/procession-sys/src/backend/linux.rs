@@ -22,6 +22,7 @@ pub mod process;
 pub mod random;
 pub mod signal;
 pub mod socket;
+pub mod sparse;
 pub mod spawn;
 mod stat;
 pub mod stdio;

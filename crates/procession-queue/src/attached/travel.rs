@@ -1,0 +1,79 @@
+//! A queue on its way to another process: its object, its lock and its file.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+
+use procession_core::arena::{Kind, Object};
+use procession_core::{Handle, Result, refuse};
+use procession_sync::Lock;
+use procession_sys::prim::AtomicU64;
+use procession_sys::sparse::SparseFile;
+use procession_sys::wipe::PerProcess;
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Attached;
+use crate::memory::Memory;
+
+/// The queues that this process has.
+static KNOWN: PerProcess<HashMap<u64, Weak<Attached>>> = PerProcess::new();
+
+#[derive(Serialize, Deserialize)]
+struct Sent<O, L, F> {
+    object: O,
+    lock: L,
+    file: F,
+}
+
+struct Leaving<'a>(&'a Object);
+
+impl Serialize for Leaving<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+struct Arrived(Object);
+
+impl<'de> Deserialize<'de> for Arrived {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Object::deserialize(Kind::QUEUE, deserializer).map(Self)
+    }
+}
+
+impl Attached {
+    pub(crate) fn serialize<S: Serializer>(
+        this: &Arc<Self>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        // Found again if it comes back.
+        KNOWN.lock().map_err(S::Error::custom)?.insert(this.key(), Arc::downgrade(this));
+        let file: Handle<&SparseFile> = Handle(&this.memory.file);
+        Sent { object: Leaving(&this.object), lock: &this.lock, file }.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Self>, D::Error> {
+        let received = Sent::<Arrived, Lock, Handle<OwnedFd>>::deserialize(deserializer)?;
+        Self::receive(received).map_err(|error| D::Error::custom(refuse(error)))
+    }
+
+    fn receive(received: Sent<Arrived, Lock, Handle<OwnedFd>>) -> Result<Arc<Self>> {
+        let Sent { object: Arrived(object), lock, file: Handle(file) } = received;
+        let key = u64::from(object.generation()) << 32 | u64::from(object.number());
+        // Not dropped under the lock, which that takes.
+        let same = KNOWN.lock()?.get(&key).and_then(Weak::upgrade);
+        if let Some(same) = same {
+            return Ok(same);
+        }
+        let memory = Memory::open(&object, file)?;
+        let this = Arc::new(Self { object, lock, memory, seen: AtomicU64::new(0) });
+        let mut known = KNOWN.lock()?;
+        known.retain(|_, weak| weak.strong_count() > 0);
+        known.insert(key, Arc::downgrade(&this));
+        Ok(this)
+    }
+}

@@ -1,0 +1,149 @@
+//! What the dead leave, step by step.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+use procession_core::Deadline;
+use procession_sys::prim::Ordering::Relaxed;
+
+use super::*;
+use crate::attached::{Attached, Got, Put};
+use crate::memory::Extent;
+use crate::raw::line::{Claim, Ours, Take};
+
+/// A process that there never was.
+const DEAD: u16 = 4000;
+
+fn queue() -> Attached {
+    Attached::new(None, Position::new(0)).unwrap()
+}
+
+fn put(queue: &Attached, len: usize) {
+    assert_eq!(queue.put([&vec![7; len], &[]], Deadline::PAST).unwrap(), Put::Done);
+}
+
+/// How many bytes the next item has; nothing when there is none.
+fn get(queue: &Attached) -> Option<usize> {
+    // As a sequence of bytes.
+    match queue.get::<Vec<u8>>(Deadline::PAST).unwrap() {
+        Got::Item(item) => Some(item.len()),
+        Got::Empty | Got::Closed => None,
+    }
+}
+
+fn put_vec(queue: &Attached, len: usize) {
+    let mut bytes = Vec::new();
+    drop(procession_core::Message::encode_onto(&mut bytes, &vec![7u8; len]).unwrap());
+    assert_eq!(queue.put([&bytes, &[]], Deadline::PAST).unwrap(), Put::Done);
+}
+
+fn claim(queue: &Attached) -> Ours<&[AtomicU64]> {
+    loop {
+        match queue.memory.line().claim(DEAD).unwrap() {
+            Claim::Claimed(ours) => return ours,
+            Claim::NoSlot(at) => queue.books_now().unwrap().attach(at).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn take(queue: &Attached) -> Ours<&[AtomicU64]> {
+    match queue.memory.line().take(DEAD, |_| Ok(())).unwrap() {
+        Take::Taken(ours) => ours,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn extents(queue: &Attached) -> Vec<(Extent, Record)> {
+    queue.books_now().unwrap().extents().unwrap()
+}
+
+fn die(queue: &Attached) {
+    note(queue.memory.words(), DEAD);
+}
+
+#[test]
+fn what_was_being_put_is_passed() {
+    let queue = queue();
+    let _claimed = claim(&queue);
+    put_vec(&queue, 3);
+    assert_eq!(get(&queue), None, "it is behind one that is being put");
+    die(&queue);
+    assert_eq!(get(&queue), Some(3));
+    assert_eq!((get(&queue), queue.len().unwrap(), queue.lost().unwrap()), (None, 0, 0));
+}
+
+#[test]
+fn what_was_being_got_is_lost_and_counted_once() {
+    let queue = queue();
+    for len in [3, 1000, 100_000] {
+        put_vec(&queue, len);
+        take(&queue);
+    }
+    assert_eq!(queue.lost().unwrap(), 0);
+    for _ in 0..3 {
+        die(&queue);
+        assert_eq!((queue.lost().unwrap(), queue.len().unwrap()), (3, 0));
+    }
+    // The span is this process's; the extent is gone.
+    assert!(matches!(extents(&queue)[..], [(_, Record::Open { .. })]));
+}
+
+#[test]
+fn extents_that_nobody_names_are_freed_and_others_stay() {
+    let queue = queue();
+    let books = queue.books_now().unwrap();
+    let [span, lonely] =
+        [0, 1].map(|_| books.take_extent(0, Record::Open { owner: DEAD }).unwrap());
+    let [single, other] =
+        [0, 1].map(|_| books.take_extent(2, Record::Single { owner: DEAD }).unwrap());
+    drop(books);
+    for payload in [
+        Payload::Span { extent: span, at: 0, len: 100 },
+        Payload::Span { extent: span, at: 128, len: 100 },
+        Payload::Single { extent: single, len: 200_000 },
+    ] {
+        let ours = claim(&queue);
+        payload.write(ours.slot);
+        queue.memory.line().publish(ours);
+    }
+    for _ in 0..2 {
+        die(&queue);
+        assert_eq!(queue.len().unwrap(), 3);
+        let left = extents(&queue);
+        assert_eq!(
+            left,
+            [(span, Record::Full { items: 2 }), (single, Record::Single { owner: NOBODY })]
+        );
+        assert!(!left.iter().any(|(extent, _)| [lonely, other].contains(extent)));
+    }
+    // They go with their items.
+    (0..3).for_each(|_| assert!(queue.discard().unwrap()));
+    (3..CHUNK).for_each(|_| put(&queue, 1));
+    (3..CHUNK).for_each(|_| assert!(queue.discard().unwrap()));
+    assert_eq!(extents(&queue), []);
+}
+
+#[test]
+fn what_a_getter_had_got_is_freed_and_not_lost() {
+    let queue = queue();
+    put_vec(&queue, 100_000);
+    let ours = take(&queue);
+    let Payload::Single { extent, .. } = Payload::read(ours.slot) else { panic!("it is large") };
+    own(&queue.memory, extent, DEAD).unwrap();
+    queue.memory.line().finish(ours);
+    die(&queue);
+    assert_eq!((queue.lost().unwrap(), extents(&queue)), (0, vec![]));
+}
+
+#[test]
+fn a_debt_that_is_noted_again_is_settled_again() {
+    let queue = queue();
+    die(&queue);
+    assert!(are_there(queue.memory.words()));
+    assert_eq!(queue.len().unwrap(), 0);
+    assert!(!are_there(queue.memory.words()));
+    let bits: Vec<_> = queue.memory.words()[DEBTS..DEBTS + DEBT_WORDS].iter().collect();
+    assert!(bits.iter().all(|word| word.load(Relaxed) == 0));
+    die(&queue);
+    assert!(are_there(queue.memory.words()));
+}

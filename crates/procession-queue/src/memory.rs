@@ -1,0 +1,306 @@
+//! What a queue is made of: the words of its object, and its file.
+//!
+//! | words of the object | what |
+//! |---|---|
+//! | 0, 1 | how often a death was noted, and up to which of these it was settled |
+//! | 2, 3 | the bells of getters and putters |
+//! | 4 | how many items there may be; zero if any number |
+//! | 8 to 71 | debts: a bit for each process whose death is not settled |
+//! | 80 | tail |
+//! | 96 | head |
+//!
+//! | region of the file | what |
+//! |---|---|
+//! | 0 | the books: see [`Books`](crate::books::Books) |
+//! | 1 | chunks of slots |
+//! | 2 to 17 | extents of 64 KiB, 128 KiB, .. 2 GiB |
+
+use std::os::fd::OwnedFd;
+
+use procession_core::arena::{Kind, OWN_WORDS, Object};
+use procession_core::{Error, ErrorKind, Result};
+use procession_sys::block::SharedBytes;
+use procession_sys::prim::AtomicU64;
+use procession_sys::prim::Ordering::{Acquire, Relaxed};
+use procession_sys::sparse::SparseFile;
+
+use crate::raw::bell::Bell;
+use crate::raw::line::{Bound, Line, Slots};
+use crate::raw::stamp::Position;
+
+/// Of the object's words.
+pub(crate) const NOTED: usize = 0;
+pub(crate) const SETTLED: usize = 1;
+const GETTERS: usize = 2;
+const PUTTERS: usize = 3;
+const LIMIT: usize = 4;
+const _: () = assert!(LIMIT < OWN_WORDS, "the arena's words are the arena's");
+pub(crate) const DEBTS: usize = 8;
+pub(crate) const DEBT_WORDS: usize = 64;
+const TAIL: usize = 80;
+const HEAD: usize = 96;
+const OBJECT_WORDS: usize = 112;
+
+/// Slots of a chunk.
+pub(crate) const CHUNK: u64 = 256;
+const CHUNK_BITS: u32 = 8;
+/// Chunks that there can be at a time: entries of the directory.
+pub(crate) const CHUNKS: u64 = 1 << 20;
+/// All bits of a chunk's number.
+pub(crate) const CHUNK_NUMBERS: u64 = (1 << 40) - 1;
+/// Words of a slot: the stamp, the [`Payload`](crate::payload::Payload), what is inline.
+pub(crate) const SLOT_WORDS: usize = 8;
+const SLOT_BYTES: u64 = 64;
+const CHUNK_WORDS: usize = (1 << CHUNK_BITS) * SLOT_WORDS;
+
+/// Classes of extents.
+pub(crate) const CLASSES: u8 = 16;
+/// The least extent is 2 to this long.
+const LEAST_BITS: u32 = 16;
+
+/// Where things lie in region 0, in bytes.
+pub(crate) const USED_AT: u64 = 1 << 20;
+pub(crate) const RESIDENT_AT: u64 = 4 << 20;
+const DIRECTORY_AT: u64 = 8 << 20;
+const RECORDS_AT: u64 = 16 << 20;
+const RECORDS_STEP: u64 = 16 << 20;
+
+const BOOKS: usize = 0;
+const SLOTS: usize = 1;
+const FIRST_CLASS: usize = 2;
+
+/// The first window of each region: a chunk or extent lies in one window.
+const WINDOWS: [u32; FIRST_CLASS + CLASSES as usize] = {
+    let mut windows = [20; FIRST_CLASS + CLASSES as usize];
+    let mut class = 0;
+    while class < CLASSES {
+        let bits = LEAST_BITS + class as u32;
+        if bits > 20 {
+            windows[FIRST_CLASS + class as usize] = bits;
+        }
+        class += 1;
+    }
+    windows
+};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"prcssnQ\x01");
+
+/// An extent: its class, and which of these it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Extent {
+    pub(crate) class: u8,
+    pub(crate) number: u32,
+}
+
+impl Extent {
+    /// How many there are of a class.
+    pub(crate) fn count(class: u8) -> u32 {
+        1 << (20 - class)
+    }
+
+    pub(crate) fn size(class: u8) -> u64 {
+        1 << (LEAST_BITS + u32::from(class))
+    }
+
+    /// The smallest class that so many bytes fit into.
+    pub(crate) fn class_for(len: u64) -> Option<u8> {
+        let bits = len.max(1).next_power_of_two().ilog2().max(LEAST_BITS);
+        u8::try_from(bits - LEAST_BITS).ok().filter(|class| *class < CLASSES)
+    }
+}
+
+/// The words and the file.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    words: &'static [AtomicU64],
+    pub(crate) file: SparseFile,
+    /// Where head was when this process last looked.
+    seen_head: AtomicU64,
+}
+
+impl Memory {
+    /// A new queue's, whose first position is `start`.
+    pub(crate) fn create(limit: Option<u64>, start: Position) -> Result<(Object, Self)> {
+        let file = SparseFile::create(&WINDOWS)?;
+        let object = Object::new(Kind::QUEUE, OBJECT_WORDS, |words, _| {
+            // ORDERING: Relaxed: nobody else has the object yet.
+            words[LIMIT].store(limit.unwrap_or(0), Relaxed);
+            words[TAIL].store(start.bits(), Relaxed);
+            words[HEAD].store(start.bits(), Relaxed);
+        })?;
+        let this = Self { words: object.words(), file, seen_head: AtomicU64::new(start.bits()) };
+        this.books(0)?.store(MAGIC, Relaxed);
+        Ok((object, this))
+    }
+
+    /// That of a queue that was received.
+    pub(crate) fn open(object: &Object, file: OwnedFd) -> Result<Self> {
+        let strange = || Error::new(ErrorKind::Decode, "not the memory of a queue");
+        let file = SparseFile::open(file, &WINDOWS).map_err(|error| strange().caused_by(&error))?;
+        let this = Self { words: object.words(), file, seen_head: AtomicU64::new(0) };
+        match this.books(0)?.load(Relaxed) == MAGIC && this.words.len() >= OBJECT_WORDS {
+            true => {
+                this.seen_head.store(this.words[HEAD].load(Relaxed), Relaxed);
+                Ok(this)
+            }
+            false => Err(strange()),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn limit(&self) -> Option<u64> {
+        // ORDERING: Relaxed: it never changes.
+        match self.words[LIMIT].load(Relaxed) {
+            0 => None,
+            limit => Some(limit),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn line(&self) -> Line<'_, &Self> {
+        let bound = self.limit().map(|limit| Bound { limit, seen: &self.seen_head });
+        Line { slots: self, bound }
+    }
+
+    #[inline(always)]
+    pub(crate) fn getters(&self) -> Bell<'static, AtomicU64> {
+        getters(self.words)
+    }
+
+    #[inline(always)]
+    pub(crate) fn putters(&self) -> Bell<'static, AtomicU64> {
+        putters(self.words)
+    }
+
+    pub(crate) fn words(&self) -> &'static [AtomicU64] {
+        self.words
+    }
+
+    /// A word of the books.
+    #[inline]
+    pub(crate) fn books(&self, index: u64) -> Result<&AtomicU64> {
+        Ok(&self.file.words(BOOKS, index * 8, 1)?[0])
+    }
+
+    /// Words of the books, from a byte on.
+    pub(crate) fn rows(&self, at: u64, words: usize) -> Result<&[AtomicU64]> {
+        Ok(self.file.words(BOOKS, at, words)?)
+    }
+
+    /// Where the directory says what a chunk is in.
+    #[inline(always)]
+    pub(crate) fn entry(&self, chunk: u64) -> Result<&AtomicU64> {
+        let at = DIRECTORY_AT + chunk % CHUNKS * 8;
+        Ok(&self.file.words(BOOKS, at, 1)?[0])
+    }
+
+    /// The record of an extent: two words.
+    pub(crate) fn record(&self, extent: Extent) -> Result<&[AtomicU64]> {
+        let start = RECORDS_AT + RECORDS_STEP * u64::from(extent.class);
+        Ok(self.file.words(BOOKS, start + u64::from(extent.number) * 16, 2)?)
+    }
+
+    /// The slots in a place for a chunk.
+    pub(crate) fn chunk(&self, place: u32) -> Result<&[AtomicU64]> {
+        let bytes = CHUNK * SLOT_BYTES;
+        Ok(self.file.words(SLOTS, u64::from(place) * bytes, CHUNK_WORDS)?)
+    }
+
+    /// Bytes of an extent.
+    #[inline]
+    pub(crate) fn bytes(&self, extent: Extent, at: u32, len: u64) -> Result<SharedBytes<'_>> {
+        let Extent { class, number } = extent;
+        let size = Extent::size(class);
+        if class >= CLASSES || number >= Extent::count(class) || u64::from(at) + len > size {
+            return Err(Error::new(ErrorKind::Broken, "the queue's memory was written over"));
+        }
+        let inner = u64::from(at % 8);
+        let words = usize::try_from((inner + len).div_ceil(8)).unwrap_or(usize::MAX);
+        let start = u64::from(number) * size + u64::from(at) - inner;
+        let words = self.file.words(FIRST_CLASS + usize::from(class), start, words)?;
+        let bytes = SharedBytes::of_words(words);
+        let start = usize::try_from(inner).unwrap_or_default();
+        let end = start + usize::try_from(len).unwrap_or(usize::MAX);
+        Ok(bytes.get(start..end).unwrap_or(bytes))
+    }
+
+    /// Gives the pages of an extent back to the system.
+    pub(crate) fn punch(&self, extent: Extent) -> Result<()> {
+        let size = Extent::size(extent.class);
+        let region = FIRST_CLASS + usize::from(extent.class);
+        Ok(self.file.punch(region, u64::from(extent.number) * size, size)?)
+    }
+
+    /// The same for a place for a chunk.
+    pub(crate) fn punch_chunk(&self, place: u32) -> Result<()> {
+        let bytes = CHUNK * SLOT_BYTES;
+        Ok(self.file.punch(SLOTS, u64::from(place) * bytes, bytes)?)
+    }
+}
+
+/// Bytes that a chunk takes.
+pub(crate) const CHUNK_BYTES: u64 = CHUNK * SLOT_BYTES;
+
+pub(crate) fn getters(words: &'static [AtomicU64]) -> Bell<'static, AtomicU64> {
+    Bell(&words[GETTERS])
+}
+
+pub(crate) fn putters(words: &'static [AtomicU64]) -> Bell<'static, AtomicU64> {
+    Bell(&words[PUTTERS])
+}
+
+/// The chunk that a position lies in.
+#[inline(always)]
+pub(crate) fn chunk_of(position: Position) -> u64 {
+    position.bits() >> CHUNK_BITS
+}
+
+/// The first position of a chunk.
+pub(crate) fn start_of(chunk: u64) -> Position {
+    Position::new(chunk << CHUNK_BITS)
+}
+
+/// What the directory says of a chunk in a place.
+pub(crate) fn entry_for(chunk: u64, place: u32) -> u64 {
+    chunk << 21 | u64::from(place + 1)
+}
+
+/// Where a directory's entry says that the chunk is, if it is of that chunk.
+#[inline(always)]
+pub(crate) fn place_in(entry: u64, chunk: u64) -> Option<u32> {
+    let place = u32::try_from(entry & ((1 << 21) - 1)).ok()?.checked_sub(1)?;
+    (entry >> 21 == chunk && u64::from(place) < CHUNKS).then_some(place)
+}
+
+impl<'a> Slots for &'a Memory {
+    type Word = AtomicU64;
+    /// Its words.
+    type Slot = &'a [AtomicU64];
+
+    #[inline(always)]
+    fn head(&self) -> &AtomicU64 {
+        &self.words[HEAD]
+    }
+
+    #[inline(always)]
+    fn tail(&self) -> &AtomicU64 {
+        &self.words[TAIL]
+    }
+
+    #[inline(always)]
+    fn slot(&self, position: Position) -> Result<Option<Self::Slot>> {
+        let chunk = chunk_of(position);
+        // ORDERING: Acquire: pairs with the Release of whoever attached the chunk, after its slots.
+        let Some(place) = place_in(self.entry(chunk)?.load(Acquire), chunk) else {
+            return Ok(None);
+        };
+        let memory: &'a Memory = self;
+        let at = u64::from(place) * CHUNK_BYTES + position.bits() % CHUNK * SLOT_BYTES;
+        Ok(Some(memory.file.words(SLOTS, at, SLOT_WORDS)?))
+    }
+
+    #[inline(always)]
+    fn word<'b>(&'b self, slot: &'b Self::Slot) -> &'b AtomicU64 {
+        &slot[0]
+    }
+}

@@ -1,0 +1,142 @@
+//! What a slot says of its item: how long it is, and where.
+//!
+//! Word 1 of a slot: the length (bits 0 to 39) and the kind (56 to 63). Word 2: where an item that is not inline lies, the class of its
+//! extent (56 to 63), which of these (32 to 55), and the first byte (0 to 31). Words 2 to 7 of an inline item are the item.
+
+use procession_sys::prim::AtomicU64;
+use procession_sys::prim::Ordering::Relaxed;
+
+use crate::memory::Extent;
+
+/// The longest item that lies in its slot.
+pub(crate) const INLINE: usize = 48;
+
+const LENGTH: u64 = (1 << 40) - 1;
+
+/// Where an item lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payload {
+    /// It was never put.
+    Nothing,
+    Inline {
+        len: usize,
+    },
+    /// In a span, from a byte on.
+    Span {
+        extent: Extent,
+        at: u32,
+        len: u64,
+    },
+    /// In an extent of its own.
+    Single {
+        extent: Extent,
+        len: u64,
+    },
+}
+
+impl Payload {
+    /// Writes it into a claimed slot.
+    // ORDERING: Relaxed, here and below: publishing and taking order what a slot holds.
+    #[inline]
+    pub(crate) fn write(self, slot: &[AtomicU64]) {
+        let (kind, len) = match self {
+            Self::Nothing => (0, 0),
+            Self::Inline { len } => (1, len as u64),
+            Self::Span { extent, at, len } => {
+                slot[2].store(place(extent, at), Relaxed);
+                (2, len)
+            }
+            Self::Single { extent, len } => {
+                slot[2].store(place(extent, 0), Relaxed);
+                (3, len)
+            }
+        };
+        slot[1].store(kind << 56 | len & LENGTH, Relaxed);
+    }
+
+    /// What a slot says. Of one that is being written it may be anything.
+    #[inline]
+    pub(crate) fn read(slot: &[AtomicU64]) -> Self {
+        let word = slot[1].load(Relaxed);
+        let len = word & LENGTH;
+        match word >> 56 {
+            1 => Self::Inline { len: usize::try_from(len).unwrap_or(INLINE).min(INLINE) },
+            2 => {
+                let (extent, at) = placed(slot[2].load(Relaxed));
+                Self::Span { extent, at, len }
+            }
+            3 => Self::Single { extent: placed(slot[2].load(Relaxed)).0, len },
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Writes the bytes of an inline item.
+#[inline]
+pub(crate) fn write_inline(slot: &[AtomicU64], bytes: &[u8]) {
+    for (word, part) in slot[2..].iter().zip(bytes.chunks(8)) {
+        let mut whole = [0; 8];
+        match <[u8; 8]>::try_from(part) {
+            Ok(part) => whole = part,
+            Err(_short) => whole[..part.len()].copy_from_slice(part),
+        }
+        word.store(u64::from_ne_bytes(whole), Relaxed);
+    }
+}
+
+/// The words of an inline item of so many bytes.
+#[inline]
+pub(crate) fn read_inline(slot: &[AtomicU64], len: usize) -> [u8; INLINE] {
+    let mut bytes = [0; INLINE];
+    let parts = bytes.chunks_exact_mut(8).zip(&slot[2..]).take(len.div_ceil(8));
+    for (part, word) in parts {
+        part.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
+    }
+    bytes
+}
+
+fn place(extent: Extent, at: u32) -> u64 {
+    u64::from(extent.class) << 56 | u64::from(extent.number) << 32 | u64::from(at)
+}
+
+fn placed(word: u64) -> (Extent, u32) {
+    let field = |at: u32, bits: u32| u32::try_from(word >> at & ((1 << bits) - 1)).unwrap_or(0);
+    let class = u8::try_from(word >> 56).unwrap_or(u8::MAX);
+    (Extent { class, number: field(32, 24) }, u32::try_from(word & 0xffff_ffff).unwrap_or(0))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn slot() -> Vec<AtomicU64> {
+        (0..8).map(|_| AtomicU64::new(u64::MAX)).collect()
+    }
+
+    #[test]
+    fn every_payload_survives_its_words() {
+        let extent = Extent { class: 15, number: (1 << 20) - 1 };
+        let payloads = [
+            Payload::Nothing,
+            Payload::Inline { len: 0 },
+            Payload::Inline { len: INLINE },
+            Payload::Span { extent, at: 65_528, len: 16_384 },
+            Payload::Single { extent, len: 1 << 31 },
+        ];
+        for payload in payloads {
+            let slot = slot();
+            payload.write(&slot);
+            assert_eq!(Payload::read(&slot), payload);
+        }
+    }
+
+    #[test]
+    fn inline_bytes_come_back() {
+        for len in 0..=INLINE {
+            let bytes: Vec<u8> = (1..=48).take(len).collect();
+            let slot = slot();
+            write_inline(&slot, &bytes);
+            assert_eq!(read_inline(&slot, len)[..len], bytes);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The line of slots: who claims a position, who takes it.
+//!
+//! `tail` is not beyond the first slot that is free or closed, `head` not beyond the first that is neither taken nor done. Whoever finds
+//! one of them behind moves it on by one exchange, so it matters to nobody who dies before he does. A slot that is of
+//! another position than the one that was looked for tells that tail or head was read long ago.
+
+use procession_core::Result;
+use procession_sys::prim::AtomicU64;
+use procession_sys::prim::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use procession_sys::prim::model::fence;
+
+use super::Word;
+use super::stamp::{Position, Stamp, State};
+
+/// Where the words are.
+pub(crate) trait Slots {
+    type Word: Word;
+    /// A slot; its first word is a [`Stamp`].
+    type Slot: Copy;
+
+    fn head(&self) -> &Self::Word;
+    fn tail(&self) -> &Self::Word;
+    /// The slot of a position, if there is one now.
+    fn slot(&self, position: Position) -> Result<Option<Self::Slot>>;
+    fn word<'a>(&'a self, slot: &'a Self::Slot) -> &'a Self::Word;
+}
+
+/// A slot that is ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ours<S> {
+    pub(crate) position: Position,
+    pub(crate) slot: S,
+}
+
+/// What came of asking for a place.
+#[derive(Debug)]
+pub(crate) enum Claim<S> {
+    Claimed(Ours<S>),
+    /// There is no slot for this position: its chunk is to be attached.
+    NoSlot(Position),
+    Full,
+    Closed,
+}
+
+/// What came of asking for an item.
+#[derive(Debug)]
+pub(crate) enum Take<S> {
+    Taken(Ours<S>),
+    Empty,
+    /// The next item is being put, by the process in this slot of the table.
+    Busy(u16),
+    Closed,
+}
+
+/// What came of asking for the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    Closed,
+    /// It was.
+    Already,
+    NoSlot(Position),
+}
+
+/// How many items there may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound<'a> {
+    pub(crate) limit: u64,
+    /// Where head was when this process last looked: it only moves on, so what has room by that has room. To look costs a line of the
+    /// cache that getters write all the time.
+    pub(crate) seen: &'a AtomicU64,
+}
+
+/// The operations.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line<'a, S> {
+    pub(crate) slots: S,
+    pub(crate) bound: Option<Bound<'a>>,
+}
+
+impl<S: Slots> Line<'_, S> {
+    /// Claims the next position for the process in slot `me`.
+    #[inline]
+    pub(crate) fn claim(&self, me: u16) -> Result<Claim<S::Slot>> {
+        loop {
+            let at = Position::new(self.slots.tail().load(Acquire));
+            let Some(slot) = self.slots.slot(at)? else { return Ok(Claim::NoSlot(at)) };
+            let word = self.slots.word(&slot);
+            let bits = word.load(Acquire);
+            let stamp = Stamp::from_bits(bits);
+            if stamp.position != at {
+                continue;
+            }
+            match stamp.state {
+                State::Free if !self.has_room(at)? => return Ok(Claim::Full),
+                State::Free => {
+                    if word.exchange(bits, Stamp::new(at, State::Claimed(me)).to_bits()) {
+                        return Ok(Claim::Claimed(Ours { position: at, slot }));
+                    }
+                }
+                State::Closed => return Ok(Claim::Closed),
+                _ => self.help(self.slots.tail(), at),
+            }
+        }
+    }
+
+    /// The item in a slot that this process claimed is there.
+    #[inline]
+    pub(crate) fn publish(&self, ours: Ours<S::Slot>) {
+        let Ours { position, slot } = ours;
+        let published = Stamp::new(position, State::Published).to_bits();
+        // ORDERING: Release: whoever takes it, by an exchange, sees what the slot and its payload hold.
+        self.slots.word(&slot).store(published, Release);
+        // ORDERING: a full fence either way: then the caller looks at the bell. Who sleeps has announced itself before it looked at
+        // the slot.
+        if !self.slots.tail().exchange(position.bits(), position.next().bits()) {
+            fence(SeqCst);
+        }
+    }
+
+    /// Takes the next item for the process in slot `me`. What `prepare` needs to read an item is made while that is still
+    /// everybody's; it may see one that somebody else takes.
+    #[inline]
+    pub(crate) fn take(
+        &self,
+        me: u16,
+        prepare: impl Fn(S::Slot) -> Result<()>,
+    ) -> Result<Take<S::Slot>> {
+        loop {
+            let at = Position::new(self.slots.head().load(Acquire));
+            let Some(slot) = self.slots.slot(at)? else {
+                // Retired meanwhile, or not attached yet: then head is still there.
+                match self.slots.head().load(Acquire) == at.bits() {
+                    true => return Ok(Take::Empty),
+                    false => continue,
+                }
+            };
+            let word = self.slots.word(&slot);
+            // ORDERING: SeqCst: after the announcement of who is about to sleep.
+            let bits = word.load(SeqCst);
+            let stamp = Stamp::from_bits(bits);
+            if stamp.position != at {
+                continue;
+            }
+            match stamp.state {
+                State::Published => {
+                    if let Err(error) = prepare(slot) {
+                        // What it saw may have been another item's already.
+                        match word.load(Acquire) == bits {
+                            true => return Err(error),
+                            false => continue,
+                        }
+                    }
+                    if word.exchange(bits, Stamp::new(at, State::Taken(me)).to_bits()) {
+                        self.help(self.slots.head(), at);
+                        return Ok(Take::Taken(Ours { position: at, slot }));
+                    }
+                }
+                State::Taken(_) | State::Done => self.help(self.slots.head(), at),
+                State::Free => return Ok(Take::Empty),
+                State::Unknown => {}
+                State::Claimed(owner) => return Ok(Take::Busy(owner)),
+                State::Closed => return Ok(Take::Closed),
+            }
+        }
+    }
+
+    /// The item in a slot that this process took was read.
+    #[inline]
+    pub(crate) fn finish(&self, ours: Ours<S::Slot>) {
+        let done = Stamp::new(ours.position, State::Done).to_bits();
+        // ORDERING: Release: whoever sees it done sees what was done before, to its payload as well.
+        self.slots.word(&ours.slot).store(done, Release);
+    }
+
+    /// Ends the queue at the first position that nobody has.
+    pub(crate) fn close(&self) -> Result<Close> {
+        loop {
+            let at = Position::new(self.slots.tail().load(Acquire));
+            let Some(slot) = self.slots.slot(at)? else { return Ok(Close::NoSlot(at)) };
+            let word = self.slots.word(&slot);
+            let bits = word.load(Acquire);
+            let stamp = Stamp::from_bits(bits);
+            if stamp.position != at {
+                continue;
+            }
+            match stamp.state {
+                State::Free => {
+                    if word.exchange(bits, Stamp::new(at, State::Closed).to_bits()) {
+                        return Ok(Close::Closed);
+                    }
+                }
+                State::Closed => return Ok(Close::Already),
+                _ => self.help(self.slots.tail(), at),
+            }
+        }
+    }
+
+    /// How many items there are: exact if nobody puts or gets meanwhile.
+    pub(crate) fn len(&self) -> Result<u64> {
+        loop {
+            let head = self.settle_head()?;
+            let tail = self.settle_tail()?;
+            if self.settle_head()? == head {
+                return Ok(tail.beyond(head));
+            }
+        }
+    }
+
+    /// Whether there is no room, and no end either.
+    pub(crate) fn is_full(&self) -> Result<bool> {
+        let at = self.settle_tail()?;
+        let state = self.state(self.slots.tail(), at)?;
+        Ok(matches!(state, None | Some(State::Free)) && !self.has_room(at)?)
+    }
+
+    /// Whether a getter has to wait: there is nothing, or it is being put, and no end.
+    pub(crate) fn is_waiting(&self) -> Result<bool> {
+        let at = self.settle_head()?;
+        let state = self.state(self.slots.head(), at)?;
+        Ok(matches!(state, None | Some(State::Free | State::Claimed(_))))
+    }
+
+    /// Whether nothing is put any more.
+    pub(crate) fn is_closed(&self) -> Result<bool> {
+        let at = self.settle_tail()?;
+        Ok(self.state(self.slots.tail(), at)? == Some(State::Closed))
+    }
+
+    /// How far the item at a position is that head or tail was at; nothing when there is no slot for it yet.
+    fn state(&self, word: &S::Word, at: Position) -> Result<Option<State>> {
+        let Some(slot) = self.slots.slot(at)? else {
+            // It may have been retired meanwhile.
+            let is_there = word.load(SeqCst) == at.bits();
+            return Ok((!is_there).then_some(State::Done));
+        };
+        // ORDERING: SeqCst: after the announcement of who is about to sleep.
+        let stamp = Stamp::from_bits(self.slots.word(&slot).load(SeqCst));
+        Ok(Some(if stamp.position == at { stamp.state } else { State::Done }))
+    }
+
+    /// Whether a position that is free may be claimed.
+    #[inline]
+    fn has_room(&self, at: Position) -> Result<bool> {
+        let Some(Bound { limit, seen }) = self.bound else { return Ok(true) };
+        // ORDERING: Relaxed: the number stands for itself.
+        if at.since(Position::new(seen.load(Relaxed))) < limit {
+            return Ok(true);
+        }
+        // ORDERING: SeqCst: after the announcement of who is about to sleep.
+        let mut head = Position::new(self.slots.head().load(SeqCst));
+        if at.beyond(head) >= limit {
+            head = self.settle_head()?;
+        }
+        seen.store(head.bits(), Relaxed);
+        Ok(at.beyond(head) < limit)
+    }
+
+    /// Moves head to the first slot that is neither taken nor done.
+    fn settle_head(&self) -> Result<Position> {
+        self.settle(self.slots.head(), |state| matches!(state, State::Taken(_) | State::Done))
+    }
+
+    /// Moves tail to the first slot that is free or closed.
+    fn settle_tail(&self) -> Result<Position> {
+        self.settle(self.slots.tail(), |state| {
+            !matches!(state, State::Free | State::Closed | State::Unknown)
+        })
+    }
+
+    fn settle(&self, word: &S::Word, is_passed: impl Fn(State) -> bool) -> Result<Position> {
+        loop {
+            let at = Position::new(word.load(SeqCst));
+            let Some(slot) = self.slots.slot(at)? else {
+                match word.load(Acquire) == at.bits() {
+                    true => return Ok(at),
+                    false => continue,
+                }
+            };
+            let stamp = Stamp::from_bits(self.slots.word(&slot).load(SeqCst));
+            match stamp.position == at {
+                true if is_passed(stamp.state) => self.help(word, at),
+                true => return Ok(at),
+                false => {}
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn help(&self, word: &S::Word, at: Position) {
+        // If it fails, somebody else has done it.
+        let _moved = word.exchange(at.bits(), at.next().bits());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom;
