@@ -9,4 +9,9 @@ fn what_cannot_run_elsewhere_does_not_compile() {
     cases.compile_fail("tests/compile_fail/captures_a_number.rs");
     cases.compile_fail("tests/compile_fail/function_pointer.rs");
     cases.compile_fail("tests/compile_fail/wrong_arguments.rs");
+    // What may not lie in shared memory. Here, because what all of these stand on is built once.
+    cases.pass("tests/compile_fail/plain/holds.rs");
+    for what in ["reference", "vec", "not_copy", "union", "enumeration", "layout", "parameter"] {
+        cases.compile_fail(format!("tests/compile_fail/plain/{what}.rs"));
+    }
 }

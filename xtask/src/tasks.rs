@@ -172,13 +172,21 @@ pub(crate) fn check_models(sh: &Shell) -> Result<Outcome, String> {
     };
     let _flags = sh.push_env("RUSTFLAGS", "--cfg loom");
     let _folder = sh.push_env("CARGO_TARGET_DIR", target.join("loom"));
-    let test =
-        |package, models| run(sh, "cargo", &["test", "-p", package, "--lib", "--release", models]);
-    test("procession-sys", "gate")?;
-    test("procession-core", "family")?;
-    test("procession-sync", "raw")?;
-    test("procession-connection", "ring::loom")?;
-    test("procession-queue", "raw")
+    // Half as long to build, and as fast to run.
+    let _optimised = sh.push_env("CARGO_PROFILE_RELEASE_LTO", "off");
+    let _in_parts = sh.push_env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    let packages = [
+        "procession-sys",
+        "procession-core",
+        "procession-sync",
+        "procession-connection",
+        "procession-queue",
+    ];
+    let mut arguments = vec!["test", "--lib", "--release"];
+    arguments.extend(packages.iter().flat_map(|package| ["-p", package]));
+    // By name, in whichever package they are.
+    arguments.extend(["--", "gate::loom", "family", "raw", "ring::loom"]);
+    run(sh, "cargo", &arguments)
 }
 
 fn borrowed(owned: &[String]) -> Vec<&str> {

@@ -52,10 +52,11 @@ fn by_spawn(sh: &Shell) -> Result<Outcome, String> {
     let _method = sh.push_env("PROCESSION_TEST_METHOD", "spawn");
     // CPython's rows name their methods themselves; and who is killed over a lock, a pipe or a block is killed the same way, however
     // it was started.
-    let tests = "not binary(wordcount) and not binary(compile_fail) and not binary(panic_abort) \
+    let tests = "package(procession-tests) and not binary(wordcount) and not binary(compile_fail) and not binary(panic_abort) \
                  and not binary(/^python_/) and not binary(/^(sync|pipe|shared|value|queue)_/) \
                  and not binary(fuzz_corpus) and not binary(large)";
-    tasks::run(sh, "cargo", &["nextest", "run", "--package", "procession-tests", "-E", tests])
+    // All packages, as in the step before: of one alone, everything would be built anew with fewer features.
+    tasks::run(sh, "cargo", &["nextest", "run", "--workspace", "-E", tests])
 }
 
 /// Children start under plain libtest too, where all tests of a program share one process.

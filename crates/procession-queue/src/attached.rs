@@ -511,15 +511,21 @@ impl<'a> Patience<'a> {
         if !is_waiting() {
             return Ok(Waited::Look);
         }
+        // Who rings for a death has noted it before: it is seen now, or it rings after the announcement.
+        if self.wait.is_armed() && self.queue.object.is_abandoned() {
+            return self.alone(is_waiting);
+        }
         match self.wait.sleep(bell.0, expected, owners)? {
             Slept::Look | Slept::Lost => Ok(Waited::Look),
             Slept::TimedOut => Ok(Waited::TimedOut),
-            Slept::Abandoned => {
-                // What the last of them did before is seen now.
-                self.queue.settle(self.deadline)?;
-                Ok(if is_waiting() { Waited::Alone } else { Waited::Look })
-            }
+            Slept::Abandoned => self.alone(is_waiting),
         }
+    }
+
+    /// Nobody else has the queue any more. What the last of them did before is seen now.
+    fn alone(&self, is_waiting: &dyn Fn() -> bool) -> Result<Waited> {
+        self.queue.settle(self.deadline)?;
+        Ok(if is_waiting() { Waited::Alone } else { Waited::Look })
     }
 }
 

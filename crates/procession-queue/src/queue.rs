@@ -40,7 +40,8 @@ const BLOCK: usize = 1024;
 ///
 /// # Drop, kill, fork
 ///
-/// Dropping a handle closes nothing. A process that is killed by whatever signal at whatever instruction takes along at most the item that each of
+/// Dropping a handle closes nothing; the last one of a process waits, shortly, for whoever changes the queue's books. A process that
+/// is killed by whatever signal at whatever instruction takes along at most the item that each of
 /// its threads was putting, which nobody sees then, or getting, which [`lost`](Self::lost) counts. When every other process that had
 /// the queue is dead and it is empty, a waiting get ends in `Closed`; so does a waiting put when it is full. A process that is
 /// *stopped* in the middle of a put holds back what was put behind that; timeouts hold. A forked child has the queue as its parent has.

@@ -17,6 +17,10 @@ pub use procession_process::{
     set_start_method, start_method, start_method_if_set, start_methods, test_support,
 };
 
+pub use procession_queue::{
+    GetError, GetTimeoutError, PutError, PutTimeoutError, Queue, SimpleQueue, TryGetError,
+    TryPutError,
+};
 /// What may lie in shared memory, and its derive.
 pub use procession_shared::Plain;
 pub use procession_shared::{
@@ -64,6 +68,12 @@ pub mod sync {
     };
 }
 
+/// Queues: iterators.
+pub mod queue {
+    #[doc(inline)]
+    pub use procession_queue::Iter;
+}
+
 /// Shared memory: guards, iterators, and what is kept of memory that nobody uses.
 pub mod shared {
     #[doc(inline)]
@@ -81,8 +91,8 @@ pub mod prelude {
     #[doc(no_inline)]
     pub use crate::{
         Array, Barrier, Client, Condition, Connection, Context, ContextExt, Duplex, Event,
-        ExitStatus, Handle, JoinError, Listener, Lock, Plain, Pool, Process, RLock, Receiver,
-        Semaphore, Sender, SharedMemory, SharedSlice, SharedVec, StartMethod, TaskError, Value,
-        duplex, pipe,
+        ExitStatus, Handle, JoinError, Listener, Lock, Plain, Pool, Process, Queue, RLock,
+        Receiver, Semaphore, Sender, SharedMemory, SharedSlice, SharedVec, StartMethod, TaskError,
+        Value, duplex, pipe,
     };
 }

@@ -1,4 +1,4 @@
-//! Example programs are built as users build them, run, and their output is looked at.
+//! Example programs are built, run, and their output is looked at.
 //!
 //! `examples/smoke.toml` says how, one `[[run]]` each: `name`, `args`, and `expect`, a part of standard output. All others are
 //! run without arguments, and print what the header of their source says: the first block of `text` there, line by line. A
@@ -44,7 +44,8 @@ struct Run {
 
 /// Builds all examples, then runs each with a step of its own.
 pub(super) fn steps(sh: &Shell, workspace: &Metadata, report: &mut Report) {
-    let build = ["build", "--release", "--package", PACKAGE, "--examples"];
+    // With all packages, as the tests: most of it is built by now.
+    let build = ["build", "--workspace", "--examples"];
     report.step("build examples", || tasks::run(sh, "cargo", &build));
     let path = metadata::root().join("examples/smoke.toml");
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
@@ -55,7 +56,7 @@ pub(super) fn steps(sh: &Shell, workspace: &Metadata, report: &mut Report) {
             return;
         }
     };
-    let folder = workspace.target_directory.join("release/examples");
+    let folder = workspace.target_directory.join("debug/examples");
     for run in &smoke.run {
         let name = format!("example {}", run.name);
         report.step(&name, || check(&folder.join(&run.name), run, PATIENCE));

@@ -105,6 +105,26 @@ fn a_loss_is_counted_once_wherever_its_counting_ended() {
 }
 
 #[test]
+fn who_dies_over_a_loss_has_written_down_which() {
+    let queue = queue();
+    put(&queue, 1);
+    let at = Position::new(0);
+    let slot = (&queue.memory).slot(at).unwrap().unwrap();
+    slot[0].store(Stamp::new(at, State::Taken(4000)).to_bits(), Release);
+    let books = queue.books_now().unwrap();
+    let die = || {
+        books.count_lost(at, || {
+            slot[0].store(Stamp::new(at, State::Done).to_bits(), Release);
+            panic!("it dies here");
+        })
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(die)).unwrap_err();
+    assert_eq!(books.lost().unwrap(), 0);
+    books.mend().unwrap();
+    assert_eq!(books.lost().unwrap(), 1);
+}
+
+#[test]
 fn bits_are_made_anew() {
     let queue = queue();
     for len in [1, 1000, 100_000, 1_000_000] {

@@ -89,6 +89,17 @@ fn what_was_being_got_is_lost_and_counted_once() {
 }
 
 #[test]
+fn what_was_taken_makes_room_although_nobody_moved_head() {
+    let queue = Attached::new(Some(1), Position::new(0)).unwrap();
+    put(&queue, 1);
+    assert_eq!(queue.put([&[1], &[]], Deadline::PAST).unwrap(), Put::Full);
+    let slot = queue.books_now().unwrap().slots(0).unwrap().unwrap();
+    slot[0].store(Stamp::new(Position::new(0), State::Taken(DEAD)).to_bits(), Release);
+    put(&queue, 1);
+    assert_eq!(queue.put([&[1], &[]], Deadline::PAST).unwrap(), Put::Full);
+}
+
+#[test]
 fn extents_that_nobody_names_are_freed_and_others_stay() {
     let queue = queue();
     let books = queue.books_now().unwrap();
