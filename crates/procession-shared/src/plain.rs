@@ -1,7 +1,7 @@
 //! Types whose values may lie in memory that processes share.
 //!
 //! [`Plain`] is the trait, and its derive; [`Layout`] and [`Fingerprint`] are what it says of a type. [`Writer`] and [`Reader`] walk along
-//! the fields of one. Values go through [`load_from`] and [`store_to`] to shared bytes and back.
+//! the fields of one. Values go through `load_from` and `store_to` to shared bytes and back.
 
 mod fields;
 mod primitives;
