@@ -8,6 +8,7 @@
 )]
 
 pub mod python;
+pub mod rows;
 pub mod soak;
 mod trace;
 

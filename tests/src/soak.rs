@@ -9,6 +9,7 @@
 mod eyes;
 mod figures;
 pub mod idle;
+mod kinds;
 pub mod pipe;
 pub mod process;
 pub mod queue;

@@ -4,73 +4,15 @@
 //!
 //! Each row runs in a helper program, once for each start method: a test harness has threads, so that it cannot be forked.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+#[macro_use(rows)]
+extern crate procession_tests;
 
-use std::io::Read;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use procession_tests::rows;
 
-use procession_sys::{Deadline, pidfd, poll};
-use procession_tests::{Running, program, skip, watchdog};
-
-const SPAWN: &str = "spawn";
-const FORK_SERVER: &str = "forkserver";
-const FORK: &str = "fork";
-const THREAD: &str = "thread";
-/// The methods that start processes.
-const EACH: [&str; 3] = [FORK_SERVER, SPAWN, FORK];
-/// Those by which a process has nothing of its parent's.
-const FRESH: [&str; 2] = [FORK_SERVER, SPAWN];
-/// That of copies.
-const FORKED: [&str; 1] = [FORK];
-/// For what threads that stand for processes do as well.
-const ALL: [&str; 4] = [FORK_SERVER, SPAWN, FORK, THREAD];
-
-/// How long a row may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Runs a row under each of these methods: it ends well and says that it is done.
+/// Runs a row of the helper program under each of these methods.
 #[track_caller]
 fn holds(row: &str, methods: &[&str]) {
-    let _dog = watchdog(300);
-    for method in methods {
-        let mut running =
-            Running::start(program(env!("CARGO_BIN_EXE_py_connection")).args([row, method]));
-        let stdout = read_in_background(running.0.stdout.take().unwrap());
-        let stderr = read_in_background(running.0.stderr.take().unwrap());
-        let end = pidfd::open(running.0.id()).unwrap();
-        if !poll::wait_readable(&end, Deadline::after(PATIENCE)).unwrap() {
-            // Its children with it.
-            running.0.kill().unwrap();
-        }
-        let status = running.0.wait().unwrap();
-        let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
-        let text = format!("{row} by {method}: {status:?}\n{stdout}{stderr}");
-        assert!(status.success() && stdout.ends_with("done\n"), "{text}");
-        for what in stderr.lines().filter_map(|line| line.strip_prefix("SKIPPED: ")) {
-            skip(what);
-        }
-    }
-}
-
-fn read_in_background(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
-/// Tests that are called like the rows of the helper program, each with the methods under which it holds.
-macro_rules! rows {
-    ($module:literal: $($row:ident $methods:ident),+ $(,)?) => {
-        $(
-            #[test]
-            fn $row() {
-                crate::holds(concat!($module, "::", stringify!($row)), &crate::$methods);
-            }
-        )+
-    };
+    rows::holds(env!("CARGO_BIN_EXE_py_connection"), row, methods);
 }
 
 /// CPython's `_TestConnection`.

@@ -5,73 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
-use std::io::{BufRead, BufReader, Lines, Read, Write};
-use std::process::{Command, ExitStatus, Stdio};
-use std::thread::{self, JoinHandle};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use procession_sys::{Deadline, pidfd, poll, signal};
-use procession_tests::{Running, Stranger, program, run, skip, watchdog};
-
-const SPAWN: &str = "spawn";
-const FORK_SERVER: &str = "forkserver";
-const FORK: &str = "fork";
-const THREAD: &str = "thread";
-/// The methods that start processes.
-const EACH: [&str; 3] = [FORK_SERVER, SPAWN, FORK];
-/// Those by which a process has nothing of its parent's memory.
-const FRESH: [&str; 2] = [FORK_SERVER, SPAWN];
-/// That of the fork server.
-const SERVED: [&str; 1] = [FORK_SERVER];
-/// That of no other process.
-const FORKED: [&str; 1] = [FORK];
-/// For what threads that stand for processes do as well.
-const ALL: [&str; 4] = [FORK_SERVER, SPAWN, FORK, THREAD];
-
-/// Runs a row of a helper program under each of these methods: it ends well and says that it is done.
-#[track_caller]
-fn holds(helper: &str, row: &str, methods: &[&str]) {
-    holds_for(methods, |method| {
-        let mut command = program(helper);
-        command.args([row, method]);
-        command
-    });
-}
-
-#[track_caller]
-fn holds_for(methods: &[&str], command: impl Fn(&str) -> Command) {
-    let _dog = watchdog(300);
-    for method in methods {
-        let mut command = command(method);
-        let (status, stdout, stderr) = run_within(&mut command, Duration::from_secs(60));
-        let text = format!("{command:?}: {status:?}\n{stdout}{stderr}");
-        assert!(status.success() && stdout.ends_with("done\n"), "{text}");
-        for what in stderr.lines().filter_map(|line| line.strip_prefix("SKIPPED: ")) {
-            skip(what);
-        }
-    }
-}
-
-/// Runs a helper program; kills it, and its children with it, when it takes longer than this.
-fn run_within(command: &mut Command, patience: Duration) -> (ExitStatus, String, String) {
-    let mut running = Running::start(command);
-    let stdout = read_in_background(running.0.stdout.take().unwrap());
-    let stderr = read_in_background(running.0.stderr.take().unwrap());
-    let end = pidfd::open(running.0.id()).unwrap();
-    if !poll::wait_readable(&end, Deadline::after(patience)).unwrap() {
-        running.0.kill().unwrap();
-    }
-    let status = running.0.wait().unwrap();
-    (status, stdout.join().unwrap(), stderr.join().unwrap())
-}
-
-fn read_in_background(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
+use procession_tests::rows::{ALL, EACH, FORK, FORKED, FRESH, SERVED, holds, holds_for};
+use procession_tests::{Running, Stranger, program, run, watchdog};
 
 /// Tests that are called like the rows of a helper program, each with the methods under which it holds.
 macro_rules! rows {

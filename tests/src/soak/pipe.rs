@@ -17,15 +17,10 @@ mod tracer;
 mod travel;
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use procession::StartMethod;
-use procession_sys::Deadline;
-
-use super::Options;
 use super::eyes::Home;
-use super::figures;
-use crate::program;
+use super::kinds::{self, text};
+use super::{Options, figures};
 
 pub use act::NAMES as ACTS;
 
@@ -69,55 +64,10 @@ pub fn soak(options: &Options) -> Result<String, String> {
     Ok(table)
 }
 
-fn text(error: std::fmt::Error) -> String {
-    error.to_string()
-}
-
-/// Runs the program, and sees to it that it leaves nothing.
+/// Runs the program, with a C library that copies as it shall.
 fn watch(home: &Home, options: &Options, name: &str) -> Result<String, String> {
-    let again = || {
-        let Options { seed, rounds, .. } = options;
-        let method = options.method.map(|method| format!("PROCESSION_TEST_METHOD={method} "));
-        let method = method.unwrap_or_default();
-        format!("{method}cargo xtask soak pipe --only {name} --seed {seed} --rounds {rounds}")
-    };
-    let row = run(home, options, name).map_err(|what| format!("{}\n{what}", again()))?;
-    // Those who end with the stage may need a moment.
-    let deadline = Deadline::after(crate::SOON);
-    while !home.members().is_empty() && !deadline.has_passed() {
-        std::thread::yield_now();
-    }
-    let (left, litter) = (home.members(), home.litter());
-    if !left.is_empty() || !litter.is_empty() {
-        return Err(format!("{}\nleft: processes {left:?}, files {litter:?}", again()));
-    }
-    Ok(row)
-}
-
-fn run(home: &Home, options: &Options, name: &str) -> Result<String, String> {
-    let method = options.method.unwrap_or(StartMethod::ForkServer);
-    let create = |path: &Path| std::fs::File::create(path).map_err(|error| error.to_string());
-    // No pipe: who outlives the stage when that fails would keep it open.
-    let said = home.errors().with_extension("out");
-    let numbers = [options.rounds as u64, options.seed, options.first as u64];
-    let mut command = program(home.program());
-    command
-        .args([name, &method.to_string()])
-        .args(numbers.map(|number| number.to_string()))
-        .env("TMPDIR", home.scratch())
-        .env(
-            "GLIBC_TUNABLES",
-            format!(
-                "glibc.cpu.x86_rep_movsb_threshold={MUCH}:glibc.cpu.x86_rep_stosb_threshold={MUCH}"
-            ),
-        )
-        .stdout(create(&said)?)
-        .stderr(create(&home.errors())?);
-    let status = command.status().map_err(|error| error.to_string())?;
-    let [said, errors] = [said, home.errors()].map(|path| std::fs::read(path).unwrap_or_default());
-    let said = String::from_utf8_lossy(&said);
-    match status.success() {
-        true => Ok(said.trim_end().to_owned()),
-        false => Err(format!("{status}\n{said}\n{}", String::from_utf8_lossy(&errors))),
-    }
+    let tunables = format!(
+        "glibc.cpu.x86_rep_movsb_threshold={MUCH}:glibc.cpu.x86_rep_stosb_threshold={MUCH}"
+    );
+    kinds::watch(home, options, "pipe", name, &[("GLIBC_TUNABLES", &tunables)])
 }
