@@ -91,16 +91,18 @@ impl Attached {
     /// The slot of this process, after the debts of the last one that had it are settled.
     #[inline(always)]
     fn me(&self) -> Result<u16> {
-        let me = self.object.check()?;
         // ORDERING: Relaxed: the name stands for itself.
-        match self.seen.load(Relaxed) == me.to_bits() {
-            true => Ok(me.slot),
-            false => self.begin(me),
+        let me = self.object.family().me_word().load(Relaxed);
+        match ProcessId::from_bits(me) {
+            Some(known) if self.seen.load(Relaxed) == me => Ok(known.slot),
+            _ => self.begin(),
         }
     }
 
     #[cold]
-    fn begin(&self, me: ProcessId) -> Result<u16> {
+    fn begin(&self) -> Result<u16> {
+        let me = self.object.check()?;
+        self.memory.take_part()?;
         if me.slot >= OWNERS {
             return Err(Error::new(ErrorKind::TooLarge, "the family is too large for queues"));
         }
@@ -142,21 +144,24 @@ impl Attached {
         Ok(true)
     }
 
-    /// Puts the bytes of both parts as one item.
+    /// Puts bytes as one item.
+    // The length is passed by itself: a slice is loaded as a whole, which waits for the byte before, whose store changed its length.
     #[inline]
-    pub(crate) fn put(&self, parts: [&[u8]; 2], deadline: Deadline) -> Result<Put> {
-        let me = self.me()?;
-        let len = parts[0].len() + parts[1].len();
-        if len <= INLINE {
-            let mut bytes = [0; INLINE];
-            bytes[..parts[0].len()].copy_from_slice(parts[0]);
-            bytes[parts[0].len()..len].copy_from_slice(parts[1]);
-            return self.place(me, deadline, |slot| {
+    pub(crate) fn put(&self, bytes: &[u8], len: usize, deadline: Deadline) -> Result<Put> {
+        match len <= INLINE {
+            true => self.place(self.me()?, deadline, |slot| {
                 write_inline(slot, &bytes[..len]);
                 Payload::Inline { len }.write(slot);
-            });
+            }),
+            false => self.put_parts([bytes, &[]], deadline),
         }
-        match len as u64 {
+    }
+
+    /// Puts the bytes of both parts as one item that is not inline.
+    #[inline(never)]
+    pub(crate) fn put_parts(&self, parts: [&[u8]; 2], deadline: Deadline) -> Result<Put> {
+        let me = self.me()?;
+        match (parts[0].len() + parts[1].len()) as u64 {
             len @ ..=SPAN_MOST => self.put_in_span(me, parts, len, deadline),
             len => self.put_alone(me, parts, len, deadline),
         }
@@ -508,6 +513,7 @@ impl<'a> Patience<'a> {
             }
         }
         let expected = bell.announce();
+        self.queue.memory.fence_for_sleep()?;
         if !is_waiting() {
             return Ok(Waited::Look);
         }

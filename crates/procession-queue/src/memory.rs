@@ -5,6 +5,7 @@
 //! | 0, 1 | how often a death was noted, and up to which of these it was settled |
 //! | 2, 3 | the bells of getters and putters |
 //! | 4 | how many items there may be; zero if any number |
+//! | 5 | who makes fences: see [`Fences`] |
 //! | 8 to 71 | debts: a bit for each process whose death is not settled |
 //! | 80 | tail |
 //! | 96 | head |
@@ -18,14 +19,15 @@
 use std::os::fd::OwnedFd;
 
 use procession_core::arena::{Kind, OWN_WORDS, Object};
-use procession_core::{Error, ErrorKind, Result};
+use procession_core::{Error, ErrorKind, Result, waiting};
+use procession_sys::barrier;
 use procession_sys::block::SharedBytes;
-use procession_sys::prim::AtomicU64;
-use procession_sys::prim::Ordering::{Acquire, Relaxed};
+use procession_sys::prim::Ordering::{Acquire, Relaxed, SeqCst};
+use procession_sys::prim::{AtomicBool, AtomicU64};
 use procession_sys::sparse::SparseFile;
 
 use crate::raw::bell::Bell;
-use crate::raw::line::{Bound, Line, Slots};
+use crate::raw::line::{Line, STRIDE, Slots, Trail};
 use crate::raw::stamp::Position;
 
 /// Of the object's words.
@@ -34,7 +36,8 @@ pub(crate) const SETTLED: usize = 1;
 const GETTERS: usize = 2;
 const PUTTERS: usize = 3;
 const LIMIT: usize = 4;
-const _: () = assert!(LIMIT < OWN_WORDS, "the arena's words are the arena's");
+const FENCES: usize = 5;
+const _: () = assert!(FENCES < OWN_WORDS, "the arena's words are the arena's");
 pub(crate) const DEBTS: usize = 8;
 pub(crate) const DEBT_WORDS: usize = 64;
 const TAIL: usize = 80;
@@ -51,6 +54,7 @@ pub(crate) const CHUNK_NUMBERS: u64 = (1 << 40) - 1;
 /// Words of a slot: the stamp, the [`Payload`](crate::payload::Payload), what is inline.
 pub(crate) const SLOT_WORDS: usize = 8;
 const SLOT_BYTES: u64 = 64;
+const _: () = assert!(CHUNK.is_multiple_of(STRIDE), "whoever ends a chunk moves tail and head");
 const CHUNK_WORDS: usize = (1 << CHUNK_BITS) * SLOT_WORDS;
 
 /// Classes of extents.
@@ -109,26 +113,42 @@ impl Extent {
     }
 }
 
+/// Who makes a fence between what he puts and his look at the bell. Who does not relies on sleepers to have the system make one
+/// [everywhere](barrier::everywhere), which is worth a hundred fences: a process that never spins makes its own, because others fall
+/// asleep for each of its items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fences {
+    /// All, so far.
+    All = 0,
+    /// Not all.
+    Some = 1,
+    /// All have to: whoever made the queue found that the system cannot.
+    Must = 2,
+}
+
 /// The words and the file.
 #[derive(Debug)]
 pub(crate) struct Memory {
     words: &'static [AtomicU64],
     pub(crate) file: SparseFile,
-    /// Where head was when this process last looked.
-    seen_head: AtomicU64,
+    trail: Trail,
+    /// Whether this process makes fences.
+    is_fenced: AtomicBool,
 }
 
 impl Memory {
     /// A new queue's, whose first position is `start`.
     pub(crate) fn create(limit: Option<u64>, start: Position) -> Result<(Object, Self)> {
         let file = SparseFile::create(&WINDOWS)?;
+        let fences = if barrier::take_part().is_ok() { Fences::All } else { Fences::Must };
         let object = Object::new(Kind::QUEUE, OBJECT_WORDS, |words, _| {
             // ORDERING: Relaxed: nobody else has the object yet.
             words[LIMIT].store(limit.unwrap_or(0), Relaxed);
+            words[FENCES].store(fences as u64, Relaxed);
             words[TAIL].store(start.bits(), Relaxed);
             words[HEAD].store(start.bits(), Relaxed);
         })?;
-        let this = Self { words: object.words(), file, seen_head: AtomicU64::new(start.bits()) };
+        let this = Self::over(&object, file);
         this.books(0)?.store(MAGIC, Relaxed);
         Ok((object, this))
     }
@@ -137,13 +157,46 @@ impl Memory {
     pub(crate) fn open(object: &Object, file: OwnedFd) -> Result<Self> {
         let strange = || Error::new(ErrorKind::Decode, "not the memory of a queue");
         let file = SparseFile::open(file, &WINDOWS).map_err(|error| strange().caused_by(&error))?;
-        let this = Self { words: object.words(), file, seen_head: AtomicU64::new(0) };
-        match this.books(0)?.load(Relaxed) == MAGIC && this.words.len() >= OBJECT_WORDS {
-            true => {
-                this.seen_head.store(this.words[HEAD].load(Relaxed), Relaxed);
-                Ok(this)
-            }
-            false => Err(strange()),
+        if object.words().len() < OBJECT_WORDS {
+            return Err(strange());
+        }
+        let this = Self::over(object, file);
+        if this.books(0)?.load(Relaxed) == MAGIC { Ok(this) } else { Err(strange()) }
+    }
+
+    fn over(object: &Object, file: SparseFile) -> Self {
+        let words = object.words();
+        let trail = Trail::at(Position::new(words[HEAD].load(Relaxed)));
+        Self { words, file, trail, is_fenced: AtomicBool::new(true) }
+    }
+
+    /// Says whether this process, which is about to use the queue, makes fences.
+    ///
+    /// # Errors
+    ///
+    /// When it may not take part in the system's barriers, although others rely on that.
+    pub(crate) fn take_part(&self) -> Result<()> {
+        let fences = &self.words[FENCES];
+        let mut is_fenced = fences.load(Acquire) == Fences::Must as u64;
+        if !is_fenced {
+            barrier::take_part()?;
+            is_fenced = waiting::yields();
+        }
+        if !is_fenced {
+            // ORDERING: SeqCst: comes before what is published without a fence. Who has announced himself and sees none
+            // of this is seen by whoever publishes then.
+            let _known =
+                fences.compare_exchange(Fences::All as u64, Fences::Some as u64, SeqCst, Acquire);
+        }
+        self.is_fenced.store(is_fenced, Relaxed);
+        Ok(())
+    }
+
+    /// The fence between the announcement of who is about to sleep and his last look.
+    pub(crate) fn fence_for_sleep(&self) -> Result<()> {
+        match self.words[FENCES].load(SeqCst) == Fences::Some as u64 {
+            true => Ok(barrier::everywhere()?),
+            false => Ok(()),
         }
     }
 
@@ -158,8 +211,9 @@ impl Memory {
 
     #[inline(always)]
     pub(crate) fn line(&self) -> Line<'_, &Self> {
-        let bound = self.limit().map(|limit| Bound { limit, seen: &self.seen_head });
-        Line { slots: self, bound }
+        // ORDERING: Relaxed: this process wrote it, before it used the queue.
+        let is_fenced = self.is_fenced.load(Relaxed);
+        Line { slots: self, trail: &self.trail, limit: self.limit(), is_fenced }
     }
 
     #[inline(always)]

@@ -75,12 +75,12 @@ impl Payload {
 #[inline]
 pub(crate) fn write_inline(slot: &[AtomicU64], bytes: &[u8]) {
     for (word, part) in slot[2..].iter().zip(bytes.chunks(8)) {
-        let mut whole = [0; 8];
-        match <[u8; 8]>::try_from(part) {
-            Ok(part) => whole = part,
-            Err(_short) => whole[..part.len()].copy_from_slice(part),
-        }
-        word.store(u64::from_ne_bytes(whole), Relaxed);
+        let whole = match <[u8; 8]>::try_from(part) {
+            Ok(part) => u64::from_le_bytes(part),
+            // Byte by byte: they were written so just now, and a copy would wait for that.
+            Err(_) => part.iter().rev().fold(0, |whole, byte| whole << 8 | u64::from(*byte)),
+        };
+        word.store(whole, Relaxed);
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn read_inline(slot: &[AtomicU64], len: usize) -> [u8; INLINE] {
     let mut bytes = [0; INLINE];
     let parts = bytes.chunks_exact_mut(8).zip(&slot[2..]).take(len.div_ceil(8));
     for (part, word) in parts {
-        part.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
+        part.copy_from_slice(&word.load(Relaxed).to_le_bytes());
     }
     bytes
 }

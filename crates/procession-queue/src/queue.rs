@@ -1,6 +1,6 @@
 //! The queue that has everything.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
@@ -17,8 +17,8 @@ use crate::raw::stamp::Position;
 use crate::{GetError, GetTimeoutError, PutError, PutTimeoutError, TryGetError, TryPutError};
 
 thread_local! {
-    /// Where this thread encodes; empty while it does.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Where this thread encodes.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A buffer that grew beyond this for one item is given back afterwards.
@@ -281,24 +281,36 @@ impl<T: Serialize> Queue<T> {
         if let Some(block) = codec::as_block(item).filter(|block| block.bytes().len() >= BLOCK) {
             return self.put_block(&block, deadline);
         }
-        let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        let handles = Message::encode_onto(&mut bytes, item)?;
+        let put = SCRATCH.try_with(|scratch| {
+            // Not there while an item is encoded, which puts another.
+            let mut bytes = scratch.try_borrow_mut().ok()?;
+            Some(self.put_by(&mut bytes, item, deadline))
+        });
+        match put {
+            Ok(Some(put)) => put,
+            Ok(None) | Err(_) => self.put_by(&mut Vec::new(), item, deadline),
+        }
+    }
+
+    /// Encodes the item into `bytes`, whatever they are, and puts it.
+    #[inline(always)]
+    fn put_by(&self, bytes: &mut Vec<u8>, item: &T, deadline: Deadline) -> Result<Put> {
+        bytes.clear();
+        let handles = Message::encode_onto(bytes, item)?;
         if !handles.is_empty() {
             let text = "an item of a queue cannot hold files, locks or other handles";
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
-        let put = self.attached.put([&bytes, &[]], deadline);
-        if bytes.capacity() <= KEEP {
-            bytes.clear();
-            // At the end of the thread it is freed instead.
-            let _kept = SCRATCH.try_with(|scratch| scratch.set(bytes));
+        let put = self.attached.put(bytes, bytes.len(), deadline);
+        if bytes.capacity() > KEEP {
+            *bytes = Vec::new();
         }
         put
     }
 
     #[inline(never)]
     fn put_block(&self, block: &Block<'_>, deadline: Deadline) -> Result<Put> {
-        self.attached.put([block.head(), block.bytes()], deadline)
+        self.attached.put_parts([block.head(), block.bytes()], deadline)
     }
 }
 

@@ -20,11 +20,13 @@ impl ProcessId {
     const SET: u64 = 1 << 48;
 
     /// The name as one word, never zero.
+    #[inline]
     pub fn to_bits(self) -> u64 {
         Self::SET | u64::from(self.slot) << 32 | u64::from(self.generation)
     }
 
     /// The name in a word that [`to_bits`](Self::to_bits) made; `None` in a zero, or any other word.
+    #[inline]
     pub fn from_bits(bits: u64) -> Option<Self> {
         let slot = u16::try_from((bits ^ Self::SET) >> 32).ok()?;
         Some(Self { slot, generation: low_half(bits) })

@@ -11,7 +11,7 @@ fn queue() -> Attached {
 }
 
 fn put(queue: &Attached, len: usize) {
-    assert_eq!(queue.put([&vec![7; len], &[]], Deadline::PAST).unwrap(), Put::Done);
+    assert_eq!(queue.put(&vec![7; len], len, Deadline::PAST).unwrap(), Put::Done);
 }
 
 /// All that the bits say is used.

@@ -18,7 +18,7 @@ fn queue() -> Attached {
 }
 
 fn put(queue: &Attached, len: usize) {
-    assert_eq!(queue.put([&vec![7; len], &[]], Deadline::PAST).unwrap(), Put::Done);
+    assert_eq!(queue.put(&vec![7; len], len, Deadline::PAST).unwrap(), Put::Done);
 }
 
 /// How many bytes the next item has; nothing when there is none.
@@ -33,7 +33,7 @@ fn get(queue: &Attached) -> Option<usize> {
 fn put_vec(queue: &Attached, len: usize) {
     let mut bytes = Vec::new();
     drop(procession_core::Message::encode_onto(&mut bytes, &vec![7u8; len]).unwrap());
-    assert_eq!(queue.put([&bytes, &[]], Deadline::PAST).unwrap(), Put::Done);
+    assert_eq!(queue.put(&bytes, bytes.len(), Deadline::PAST).unwrap(), Put::Done);
 }
 
 fn claim(queue: &Attached) -> Ours<&[AtomicU64]> {
@@ -92,11 +92,11 @@ fn what_was_being_got_is_lost_and_counted_once() {
 fn what_was_taken_makes_room_although_nobody_moved_head() {
     let queue = Attached::new(Some(1), Position::new(0)).unwrap();
     put(&queue, 1);
-    assert_eq!(queue.put([&[1], &[]], Deadline::PAST).unwrap(), Put::Full);
+    assert_eq!(queue.put(&[1], 1, Deadline::PAST).unwrap(), Put::Full);
     let slot = queue.books_now().unwrap().slots(0).unwrap().unwrap();
     slot[0].store(Stamp::new(Position::new(0), State::Taken(DEAD)).to_bits(), Release);
     put(&queue, 1);
-    assert_eq!(queue.put([&[1], &[]], Deadline::PAST).unwrap(), Put::Full);
+    assert_eq!(queue.put(&[1], 1, Deadline::PAST).unwrap(), Put::Full);
 }
 
 #[test]

@@ -3,11 +3,14 @@
 //! `tail` is not beyond the first slot that is free or closed, `head` not beyond the first that is neither taken nor done. Whoever finds
 //! one of them behind moves it on by one exchange, so it matters to nobody who dies before he does. A slot that is of
 //! another position than the one that was looked for tells that tail or head was read long ago.
+//!
+//! A process begins where it was itself: what it claimed or took last, and all in front of that, is passed. As long as nobody else comes
+//! in between, it moves tail and head only once in [`STRIDE`] positions, so that a claim and a take are one exchange each.
 
 use procession_core::Result;
-use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use procession_sys::prim::model::fence;
+use procession_sys::prim::{AtomicU64, compiler_fence};
 
 use super::Word;
 use super::stamp::{Position, Stamp, State};
@@ -25,11 +28,36 @@ pub(crate) trait Slots {
     fn word<'a>(&'a self, slot: &'a Self::Slot) -> &'a Self::Word;
 }
 
+/// How far tail and head may be behind one process that has the queue's end to itself. A chunk begins at a multiple.
+pub(crate) const STRIDE: u64 = if cfg!(loom) { 2 } else { 16 };
+
+/// Where a process was.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    /// The position behind its last claim.
+    tail: AtomicU64,
+    /// The position behind what it took last.
+    head: AtomicU64,
+    /// Where head was when it looked whether there is room: it only moves on, so what has room by that has room. To look costs a
+    /// line of the cache that getters write all the time.
+    seen: AtomicU64,
+}
+
+impl Trail {
+    /// That of a process which has not been anywhere beyond `start`.
+    pub(crate) fn at(start: Position) -> Self {
+        let word = || AtomicU64::new(start.bits());
+        Self { tail: word(), head: word(), seen: word() }
+    }
+}
+
 /// A slot that is ours.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ours<S> {
     pub(crate) position: Position,
     pub(crate) slot: S,
+    /// Whether nobody else was in between.
+    is_alone: bool,
 }
 
 /// What came of asking for a place.
@@ -61,60 +89,64 @@ pub(crate) enum Close {
     NoSlot(Position),
 }
 
-/// How many items there may be.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bound<'a> {
-    pub(crate) limit: u64,
-    /// Where head was when this process last looked: it only moves on, so what has room by that has room. To look costs a line of the
-    /// cache that getters write all the time.
-    pub(crate) seen: &'a AtomicU64,
-}
-
 /// The operations.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line<'a, S> {
     pub(crate) slots: S,
-    pub(crate) bound: Option<Bound<'a>>,
+    pub(crate) trail: &'a Trail,
+    /// How many items there may be.
+    pub(crate) limit: Option<u64>,
+    /// Whether who publishes makes a fence, because nobody makes one everywhere before he sleeps.
+    pub(crate) is_fenced: bool,
 }
 
 impl<S: Slots> Line<'_, S> {
     /// Claims the next position for the process in slot `me`.
     #[inline]
     pub(crate) fn claim(&self, me: u16) -> Result<Claim<S::Slot>> {
+        // ORDERING: Relaxed: the slot tells whether that is still so.
+        let mut at = Position::new(self.trail.tail.load(Relaxed));
+        let mut is_alone = true;
         loop {
-            let at = Position::new(self.slots.tail().load(Acquire));
-            let Some(slot) = self.slots.slot(at)? else { return Ok(Claim::NoSlot(at)) };
-            let word = self.slots.word(&slot);
-            let bits = word.load(Acquire);
-            let stamp = Stamp::from_bits(bits);
-            if stamp.position != at {
-                continue;
-            }
-            match stamp.state {
-                State::Free if !self.has_room(at)? => return Ok(Claim::Full),
-                State::Free => {
-                    if word.exchange(bits, Stamp::new(at, State::Claimed(me)).to_bits()) {
-                        return Ok(Claim::Claimed(Ours { position: at, slot }));
+            if let Some(slot) = self.slots.slot(at)? {
+                let word = self.slots.word(&slot);
+                let bits = word.load(Acquire);
+                let stamp = Stamp::from_bits(bits);
+                match stamp.state {
+                    _ if stamp.position != at => {}
+                    State::Free if !self.has_room(at)? => return Ok(Claim::Full),
+                    State::Free if word.exchange(bits, claimed(at, me)) => {
+                        self.trail.tail.store(at.next().bits(), Relaxed);
+                        return Ok(Claim::Claimed(Ours { position: at, slot, is_alone }));
                     }
+                    State::Free => {}
+                    State::Closed => return Ok(Claim::Closed),
+                    _ if !is_alone => self.help(self.slots.tail(), at),
+                    _ => {}
                 }
-                State::Closed => return Ok(Claim::Closed),
-                _ => self.help(self.slots.tail(), at),
+            } else if !is_alone {
+                return Ok(Claim::NoSlot(at));
             }
+            is_alone = false;
+            at = Position::new(self.slots.tail().load(Acquire));
         }
     }
 
     /// The item in a slot that this process claimed is there.
     #[inline]
     pub(crate) fn publish(&self, ours: Ours<S::Slot>) {
-        let Ours { position, slot } = ours;
+        let Ours { position, slot, is_alone } = ours;
         let published = Stamp::new(position, State::Published).to_bits();
         // ORDERING: Release: whoever takes it, by an exchange, sees what the slot and its payload hold.
         self.slots.word(&slot).store(published, Release);
-        // ORDERING: a full fence either way: then the caller looks at the bell. Who sleeps has announced itself before it looked at
-        // the slot.
-        if !self.slots.tail().exchange(position.bits(), position.next().bits()) {
-            fence(SeqCst);
+        // ORDERING: a full fence between this and the caller's look at the bell, by him who publishes, or by him who sleeps, everywhere.
+        // Who sleeps has announced itself before it looked at the slot.
+        if self.is_fenced {
+            fence(SeqCst)
+        } else {
+            compiler_fence(SeqCst)
         }
+        self.pass(self.slots.tail(), position, is_alone);
     }
 
     /// Takes the next item for the process in slot `me`. What `prepare` needs to read an item is made while that is still
@@ -125,42 +157,43 @@ impl<S: Slots> Line<'_, S> {
         me: u16,
         prepare: impl Fn(S::Slot) -> Result<()>,
     ) -> Result<Take<S::Slot>> {
+        // ORDERING: Relaxed: the slot tells whether that is still so.
+        let mut at = Position::new(self.trail.head.load(Relaxed));
+        let mut is_alone = true;
         loop {
-            let at = Position::new(self.slots.head().load(Acquire));
-            let Some(slot) = self.slots.slot(at)? else {
-                // Retired meanwhile, or not attached yet: then head is still there.
-                match self.slots.head().load(Acquire) == at.bits() {
-                    true => return Ok(Take::Empty),
-                    false => continue,
-                }
-            };
-            let word = self.slots.word(&slot);
-            // ORDERING: SeqCst: after the announcement of who is about to sleep.
-            let bits = word.load(SeqCst);
-            let stamp = Stamp::from_bits(bits);
-            if stamp.position != at {
-                continue;
-            }
-            match stamp.state {
-                State::Published => {
-                    if let Err(error) = prepare(slot) {
-                        // What it saw may have been another item's already.
-                        match word.load(Acquire) == bits {
-                            true => return Err(error),
-                            false => continue,
+            if let Some(slot) = self.slots.slot(at)? {
+                let word = self.slots.word(&slot);
+                // ORDERING: SeqCst: after the announcement of who is about to sleep.
+                let bits = word.load(SeqCst);
+                let stamp = Stamp::from_bits(bits);
+                match stamp.state {
+                    _ if stamp.position != at => {}
+                    State::Published => {
+                        if let Err(error) = prepare(slot) {
+                            // What it saw may have been another item's already.
+                            if word.load(Acquire) == bits {
+                                return Err(error);
+                            }
+                        } else if word.exchange(bits, Stamp::new(at, State::Taken(me)).to_bits()) {
+                            self.trail.head.store(at.next().bits(), Relaxed);
+                            self.pass(self.slots.head(), at, is_alone);
+                            return Ok(Take::Taken(Ours { position: at, slot, is_alone }));
                         }
                     }
-                    if word.exchange(bits, Stamp::new(at, State::Taken(me)).to_bits()) {
+                    State::Free => return Ok(Take::Empty),
+                    State::Claimed(owner) => return Ok(Take::Busy(owner)),
+                    State::Closed => return Ok(Take::Closed),
+                    State::Taken(_) | State::Done if !is_alone => {
                         self.help(self.slots.head(), at);
-                        return Ok(Take::Taken(Ours { position: at, slot }));
                     }
+                    State::Taken(_) | State::Done | State::Unknown => {}
                 }
-                State::Taken(_) | State::Done => self.help(self.slots.head(), at),
-                State::Free => return Ok(Take::Empty),
-                State::Unknown => {}
-                State::Claimed(owner) => return Ok(Take::Busy(owner)),
-                State::Closed => return Ok(Take::Closed),
+            } else if !is_alone && self.slots.head().load(Acquire) == at.bits() {
+                // Not retired meanwhile, but not attached yet.
+                return Ok(Take::Empty);
             }
+            is_alone = false;
+            at = Position::new(self.slots.head().load(Acquire));
         }
     }
 
@@ -241,7 +274,8 @@ impl<S: Slots> Line<'_, S> {
     /// Whether a position that is free may be claimed.
     #[inline]
     fn has_room(&self, at: Position) -> Result<bool> {
-        let Some(Bound { limit, seen }) = self.bound else { return Ok(true) };
+        let Some(limit) = self.limit else { return Ok(true) };
+        let seen = &self.trail.seen;
         // ORDERING: Relaxed: the number stands for itself.
         if at.since(Position::new(seen.load(Relaxed))) < limit {
             return Ok(true);
@@ -268,20 +302,42 @@ impl<S: Slots> Line<'_, S> {
     }
 
     fn settle(&self, word: &S::Word, is_passed: impl Fn(State) -> bool) -> Result<Position> {
-        loop {
-            let at = Position::new(word.load(SeqCst));
-            let Some(slot) = self.slots.slot(at)? else {
-                match word.load(Acquire) == at.bits() {
-                    true => return Ok(at),
-                    false => continue,
+        'anew: loop {
+            let begin = Position::new(word.load(SeqCst));
+            let mut at = begin;
+            loop {
+                let stamp = match self.slots.slot(at)? {
+                    Some(slot) => Stamp::from_bits(self.slots.word(&slot).load(SeqCst)),
+                    // It is where nothing is attached yet, unless its chunk was retired meanwhile.
+                    None if at != begin || word.load(Acquire) == at.bits() => break,
+                    None => continue 'anew,
+                };
+                if stamp.position != at {
+                    continue 'anew;
                 }
-            };
-            let stamp = Stamp::from_bits(self.slots.word(&slot).load(SeqCst));
-            match stamp.position == at {
-                true if is_passed(stamp.state) => self.help(word, at),
-                true => return Ok(at),
-                false => {}
+                if !is_passed(stamp.state) {
+                    break;
+                }
+                at = at.next();
             }
+            if at == begin || word.exchange(begin.bits(), at.bits()) {
+                return Ok(at);
+            }
+        }
+    }
+
+    /// Moves tail or head behind a position that this process passed.
+    #[inline(always)]
+    fn pass(&self, word: &S::Word, at: Position, is_alone: bool) {
+        let next = at.next();
+        if is_alone && !next.bits().is_multiple_of(STRIDE) {
+            return;
+        }
+        // ORDERING: Relaxed: if it is old the exchange fails.
+        let now = Position::new(word.load(Relaxed));
+        if next.beyond(now) > 0 {
+            // If it fails, somebody else has moved it.
+            let _moved = word.exchange(now.bits(), next.bits());
         }
     }
 
@@ -290,6 +346,11 @@ impl<S: Slots> Line<'_, S> {
         // If it fails, somebody else has done it.
         let _moved = word.exchange(at.bits(), at.next().bits());
     }
+}
+
+#[inline(always)]
+fn claimed(at: Position, me: u16) -> u64 {
+    Stamp::new(at, State::Claimed(me)).to_bits()
 }
 
 #[cfg(all(test, loom))]

@@ -15,10 +15,10 @@ use loom::sync::Mutex;
 use loom::thread::{self, Thread};
 use procession_core::Result;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use procession_sys::prim::{AtomicU64, Ordering, model};
+use procession_sys::prim::{Ordering, model};
 
 use super::Word;
-use super::line::Slots;
+use super::line::{Slots, Trail};
 use super::stamp::{Position, Stamp, State};
 
 /// A word in shared memory, and who sleeps on it.
@@ -89,8 +89,8 @@ pub(super) struct World {
     head: Shared,
     tail: Shared,
     slots: Vec<(Shared, model::AtomicU64)>,
-    /// A hint, of no process in particular.
-    pub(super) seen_head: AtomicU64,
+    /// One for all, as threads have it.
+    pub(super) trail: Trail,
     pub(super) getters: Shared,
     pub(super) putters: Shared,
 }
@@ -105,7 +105,7 @@ impl World {
             head: Shared::new(start.bits()),
             tail: Shared::new(start.bits()),
             slots: slots.collect(),
-            seen_head: AtomicU64::new(start.bits()),
+            trail: Trail::at(start),
             getters: Shared::new(0),
             putters: Shared::new(0),
         })

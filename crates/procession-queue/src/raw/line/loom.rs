@@ -12,7 +12,7 @@ use super::super::stamp::POSITIONS;
 use super::*;
 
 fn line(world: &World, limit: Option<u64>) -> Line<'_, &World> {
-    Line { slots: world, bound: limit.map(|limit| Bound { limit, seen: &world.seen_head }) }
+    Line { slots: world, trail: &world.trail, limit, is_fenced: true }
 }
 
 /// Puts an item, sleeping while there is no room; `false` at the end.

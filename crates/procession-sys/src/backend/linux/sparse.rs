@@ -18,13 +18,13 @@ use super::fd::name;
 use super::memory::{create, map_failed, size_of_file};
 use super::{call, fail};
 use crate::Result;
-use crate::prim::Ordering::{AcqRel, Acquire};
+use crate::prim::Ordering::{AcqRel, Acquire, Release};
 use crate::prim::{AtomicPtr, AtomicU64};
 
 /// How long a region is: 2 to this.
 pub const REGION_BITS: u32 = 36;
 
-const WORD: usize = size_of::<AtomicU64>();
+const WORD: u64 = size_of::<AtomicU64>() as u64;
 
 /// A file in memory of regions of 64 GiB, zero where nobody has written.
 ///
@@ -36,19 +36,22 @@ const WORD: usize = size_of::<AtomicU64>();
 #[derive(Debug)]
 pub struct SparseFile {
     file: OwnedFd,
-    regions: Box<[Region]>,
-}
-
-#[derive(Debug)]
-struct Region {
-    /// The first window is 2 to this long.
-    first: u32,
+    /// The first window of each region is 2 to this long.
+    first: Box<[u32]>,
+    /// [`WINDOWS`] for each region, one after the other.
     windows: Box<[Window]>,
 }
 
-/// INVARIANT: null, or a box that this owns; once it is a box it stays that.
+/// Windows of a region, at most.
+const WINDOWS: usize = REGION_BITS as usize + 1;
+
 #[derive(Debug)]
-struct Window(AtomicPtr<MmapRaw>);
+struct Window {
+    /// INVARIANT: null, or where `mapping` begins.
+    begin: AtomicPtr<AtomicU64>,
+    /// INVARIANT: null, or a box that this owns; once it is a box it stays that.
+    mapping: AtomicPtr<MmapRaw>,
+}
 
 impl SparseFile {
     /// Makes a file with a region for each number in `first`, whose first window is 2 to that long.
@@ -90,12 +93,12 @@ impl SparseFile {
     }
 
     fn of(file: OwnedFd, first: &[u32]) -> Self {
-        let region = |first: &u32| {
-            let first = *first;
-            let windows = (first..=REGION_BITS).map(|_| Window(AtomicPtr::new(ptr::null_mut())));
-            Region { first, windows: windows.collect() }
+        let window = |_| Window {
+            begin: AtomicPtr::new(ptr::null_mut()),
+            mapping: AtomicPtr::new(ptr::null_mut()),
         };
-        Self { file, regions: first.iter().map(region).collect() }
+        let windows = (0..first.len() * WINDOWS).map(window).collect();
+        Self { file, first: first.into(), windows }
     }
 
     /// The `len` words from the byte `at` of a region on, which lie in one window.
@@ -114,55 +117,50 @@ impl SparseFile {
     #[inline]
     #[track_caller]
     pub fn words(&self, region: usize, at: u64, len: usize) -> Result<&[AtomicU64]> {
-        let Region { first, windows } = &self.regions[region];
-        let number = at.checked_ilog2().map_or(0, |bits| (bits + 1).saturating_sub(*first));
-        let window = &windows[number as usize];
-        // ORDERING: Acquire: pairs with the exchange in `map`.
-        let found = window.0.load(Acquire);
-        let mapping = match found.is_null() {
-            // SAFETY: By the window's invariant it is a box that stays as long as `self`; nobody has it for writing.
-            false => unsafe { &*found },
-            true => self.map(region, number)?,
-        };
-        let start = usize::try_from(at - start_of(*first, number)).unwrap_or(usize::MAX);
-        let end = len.checked_mul(WORD).and_then(|bytes| bytes.checked_add(start));
-        assert!(end.is_some_and(|end| end <= mapping.len()), "{len} words at {at}");
+        let first = self.first[region];
+        let number = at.checked_ilog2().map_or(0, |bits| (bits + 1).saturating_sub(first));
+        // ORDERING: Acquire: pairs with the store in `map`.
+        let begin = self.windows[region * WINDOWS + number as usize].begin.load(Acquire);
+        let begin = if begin.is_null() { self.map(region, number)? } else { begin };
+        let start = at - start_of(first, number);
+        let bytes = (len as u64).checked_mul(WORD);
+        let end = bytes.and_then(|bytes| bytes.checked_add(start));
+        assert!(end.is_some_and(|end| end <= len_of(first, number)), "{len} words at {at}");
         assert!(start.is_multiple_of(WORD), "words at {at}");
-        let address = mapping.as_mut_ptr().wrapping_add(start);
-        #[expect(
-            clippy::cast_ptr_alignment,
-            reason = "it was checked, and a mapping starts on a page"
-        )]
-        let words = address.cast::<AtomicU64>();
+        let words = begin.wrapping_add(usize::try_from(start / WORD).unwrap_or(usize::MAX));
         // SAFETY: They lie inside the mapping, as was checked, aligned, and stay mapped as long as `self`; the file cannot shrink; in
         // every process they are used through atomics, or copies that are opaque to the compiler.
         Ok(unsafe { std::slice::from_raw_parts(words, len) })
     }
 
     #[cold]
-    fn map(&self, region: usize, number: u32) -> Result<&MmapRaw> {
-        let first = self.regions[region].first;
-        let start = start_of(first, number);
-        let len = if number == 0 { 1 << first } else { start };
-        let offset = (region as u64) << REGION_BITS | start;
+    fn map(&self, region: usize, number: u32) -> Result<*mut AtomicU64> {
+        let first = self.first[region];
+        let offset = (region as u64) << REGION_BITS | start_of(first, number);
         let mapping = MmapOptions::new()
             .offset(offset)
-            .len(usize::try_from(len).unwrap_or(usize::MAX))
+            .len(usize::try_from(len_of(first, number)).unwrap_or(usize::MAX))
             .map_raw(&self.file)
             .map_err(|error| map_failed(self.file.as_fd(), &error))?;
         let ours = Box::into_raw(Box::new(mapping));
-        let window = &self.regions[region].windows[number as usize].0;
-        // ORDERING: AcqRel: whoever finds the pointer finds the mapping. A lock would stay locked in a fork.
-        match window.compare_exchange(ptr::null_mut(), ours, AcqRel, Acquire) {
-            // SAFETY: The window owns it from now on.
-            Ok(_) => Ok(unsafe { &*ours }),
+        let window = &self.windows[region * WINDOWS + number as usize];
+        // ORDERING: AcqRel: whoever finds the box finds the mapping. A lock would stay locked in a fork.
+        let mapping = match window.mapping.compare_exchange(ptr::null_mut(), ours, AcqRel, Acquire)
+        {
+            // SAFETY: The window owns it from now on, and as long as `self`.
+            Ok(_) => unsafe { &*ours },
             Err(theirs) => {
                 // SAFETY: It is from `into_raw` above, and nobody else has seen it.
                 drop(unsafe { Box::from_raw(ours) });
                 // SAFETY: By the window's invariant it is a box that stays as long as `self`.
-                Ok(unsafe { &*theirs })
+                unsafe { &*theirs }
             }
-        }
+        };
+        #[expect(clippy::cast_ptr_alignment, reason = "a mapping starts on a page")]
+        let begin = mapping.as_mut_ptr().cast::<AtomicU64>();
+        // ORDERING: Release: whoever finds where it begins finds the mapping.
+        window.begin.store(begin, Release);
+        Ok(begin)
     }
 
     /// Gives the memory of the `len` bytes from `at` of a region on back to the system; they read zero from then on. For whole
@@ -202,6 +200,11 @@ fn start_of(first: u32, number: u32) -> u64 {
     if number == 0 { 0 } else { 1 << (first + number - 1) }
 }
 
+/// How long a window is.
+fn len_of(first: u32, number: u32) -> u64 {
+    if number == 0 { 1 << first } else { start_of(first, number) }
+}
+
 fn total(first: &[u32]) -> u64 {
     (first.len() as u64) << REGION_BITS
 }
@@ -214,7 +217,7 @@ impl AsFd for SparseFile {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        let mapping = *self.0.get_mut();
+        let mapping = *self.mapping.get_mut();
         if !mapping.is_null() {
             // SAFETY: By the invariant it is a box that this owns, and nobody borrows it any more.
             drop(unsafe { Box::from_raw(mapping) });
