@@ -17,19 +17,30 @@ use crate::memory::{
     CHUNK, CHUNK_NUMBERS, CHUNKS, Extent, Memory, SLOT_WORDS, chunk_of, entry_for, place_in,
     start_of,
 };
-use crate::payload::Payload;
+use crate::payload::{Payload, len_of};
 use crate::raw::Word;
-use crate::raw::line::Slots;
+use crate::raw::line::{Ours, Slots};
 use crate::raw::stamp::{Position, Stamp, State};
 
-/// Words of the books: the next chunk to attach, the oldest one; the one that is being retired, and one; how many items were lost;
-/// the position whose loss is being counted, and one, and the count before.
+/// Words of the books: the next chunk to attach, the oldest one; the one that is being retired, and one; how many bytes of items there
+/// are, where there is a bound; what the last item was called in the depot.
 const NEXT: u64 = 16;
 const LOW: u64 = 17;
 const RETIRING: u64 = 18;
-const LOST: u64 = 19;
-const JOURNAL: u64 = 20;
-const LOST_BEFORE: u64 = 21;
+const BYTES: u64 = 26;
+const LAST_TAG: u64 = 27;
+
+/// A count of items that nobody will get, in three words: how many; the position that is being counted, and one; how many
+/// before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally(u64);
+
+impl Tally {
+    /// Their getters died.
+    pub(crate) const LOST: Self = Self(19);
+    /// They were tried as often as they may be.
+    pub(crate) const EXHAUSTED: Self = Self(23);
+}
 
 /// What an extent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +82,15 @@ impl Record {
             _ => Self::Free,
         }
     }
+}
+
+/// An item that was given back.
+struct Returned<'a> {
+    ours: Ours<&'a [AtomicU64]>,
+    /// The stamp of its slot.
+    bits: u64,
+    /// Whether it was given back an odd number of times.
+    is_odd: bool,
 }
 
 /// The books, opened: nobody else changes them while this lives.
@@ -182,7 +202,7 @@ impl<'a> Books<'a> {
     /// Takes a chunk away, all of whose slots are done. Can be repeated.
     fn retire_one(&self, chunk: u64) -> Result<()> {
         let end = start_of(chunk).plus(CHUNK);
-        for word in [self.memory.tail(), self.memory.head()] {
+        for word in [self.memory.tail(), self.memory.head(), self.memory.done()] {
             loop {
                 let at = Position::new(word.load(Acquire));
                 if chunk_of(at) != chunk || word.exchange(at.bits(), end.bits()) {
@@ -278,32 +298,129 @@ impl<'a> Books<'a> {
         Ok(released(self.memory.record(extent)?).0)
     }
 
-    /// How many items were lost.
-    pub(crate) fn lost(&self) -> Result<u64> {
-        self.get(LOST)
+    /// How many items a tally has.
+    pub(crate) fn counted(&self, tally: Tally) -> Result<u64> {
+        self.get(tally.0)
     }
 
-    /// Does `lose`, which makes a slot done, and counts one more item as lost: both, however often the maker dies over it.
-    pub(crate) fn count_lost(&self, position: Position, lose: impl FnOnce()) -> Result<()> {
-        let before = self.get(LOST)?;
-        self.set(LOST_BEFORE, before)?;
-        self.set(JOURNAL, position.bits() + 1)?;
+    /// Does `lose`, which makes a slot done that somebody had, and counts one more item: both, however often the maker dies over it.
+    pub(crate) fn count(
+        &self,
+        Tally(total): Tally,
+        position: Position,
+        lose: impl FnOnce(),
+    ) -> Result<()> {
+        let before = self.get(total)?;
+        self.set(total + 2, before)?;
+        self.set(total + 1, position.bits() + 1)?;
         lose();
-        self.set(LOST, before + 1)?;
-        self.set(JOURNAL, 0)
+        self.set(total, before + 1)?;
+        self.set(total + 1, 0)
+    }
+
+    /// How many bytes of items there are, for a queue with a bound in bytes: exact as long as the books are open.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        bytes(self.memory)
+    }
+
+    /// Says that so many bytes came, or went.
+    pub(crate) fn count_bytes(&self, came: u64, went: u64) -> Result<()> {
+        self.set(BYTES, self.bytes()?.saturating_add(came).saturating_sub(went))
+    }
+
+    /// Counts the bytes of all items that wait: after a death over the books.
+    pub(crate) fn count_bytes_anew(&self) -> Result<()> {
+        if self.memory.traits.bytes.is_none() {
+            return Ok(());
+        }
+        let mut bytes = 0;
+        self.each_slot(|_, slot| {
+            let state = Stamp::from_bits(slot[0].load(Acquire)).state;
+            if matches!(state, State::Published | State::Returned { .. }) {
+                bytes += len_of(slot);
+            }
+            Ok(())
+        })?;
+        self.set(BYTES, bytes)
+    }
+
+    /// Takes the oldest item that was given back, if there is one: its slot is `taken` then.
+    pub(crate) fn take_returned(
+        &self,
+        taken: State,
+        prepare: impl FnOnce(&'a [AtomicU64]) -> Result<()>,
+    ) -> Result<Option<Ours<&'a [AtomicU64]>>> {
+        let flag = self.memory.returned();
+        // ORDERING: SeqCst: before it looks. Who gives one back after that says so after that.
+        flag.store(0, SeqCst);
+        let found = self.returned_items(2)?;
+        if found.len() > 1 {
+            flag.store(1, SeqCst);
+        }
+        let Some(Returned { ours, bits, is_odd }) = found.into_iter().next() else {
+            return Ok(None);
+        };
+        if let Err(error) = prepare(ours.slot) {
+            flag.store(1, SeqCst);
+            return Err(error);
+        }
+        let taken = match taken {
+            State::Leased { owner, .. } => State::Leased { owner, is_odd },
+            taken => taken,
+        };
+        let taken = Stamp::new(ours.position, taken).to_bits();
+        Ok(ours.slot[0].exchange(bits, taken).then_some(ours))
+    }
+
+    /// How many items were given back.
+    pub(crate) fn returned(&self) -> Result<u64> {
+        Ok(self.returned_items(usize::MAX)?.len() as u64)
+    }
+
+    /// Up to `most` items that were given back. All lie between what is done and what nobody has had yet.
+    fn returned_items(&self, most: usize) -> Result<Vec<Returned<'a>>> {
+        let line = self.memory.line();
+        let (mut at, end) = line.left(self.memory.done())?;
+        let mut found = Vec::new();
+        while end.beyond(at) > 0 && found.len() < most {
+            let Some(ours) = line.again(at)? else { break };
+            let bits = ours.slot[0].load(SeqCst);
+            let stamp = Stamp::from_bits(bits);
+            if let State::Returned { is_odd } = stamp.state
+                && stamp.position == at
+            {
+                found.push(Returned { ours, bits, is_odd });
+            }
+            at = at.next();
+        }
+        Ok(found)
+    }
+
+    /// What the next item is called in the depot.
+    pub(crate) fn next_tag(&self) -> Result<u64> {
+        let tag = self.get(LAST_TAG)? + 1;
+        self.set(LAST_TAG, tag)?;
+        Ok(tag)
+    }
+
+    /// Visits all slots, from the oldest on.
+    pub(crate) fn each_slot(
+        &self,
+        mut visit: impl FnMut(Position, &'a [AtomicU64]) -> Result<()>,
+    ) -> Result<()> {
+        for chunk in self.chunks()? {
+            let Some(slots) = self.slots(chunk)? else { continue };
+            for (step, slot) in (0..CHUNK).zip(slots.chunks_exact(SLOT_WORDS)) {
+                visit(start_of(chunk).plus(step), slot)?;
+            }
+        }
+        Ok(())
     }
 
     /// The last holder of the books died over them.
     fn mend(&self) -> Result<()> {
-        if let Some(position) = self.get(JOURNAL)?.checked_sub(1).map(Position::new) {
-            let slot = (&self.memory).slot(position)?;
-            let is_done = slot.is_none_or(|slot| {
-                !matches!(Stamp::from_bits(slot[0].load(Acquire)).state, State::Taken(_))
-            });
-            if is_done {
-                self.set(LOST, self.get(LOST_BEFORE)? + 1)?;
-            }
-            self.set(JOURNAL, 0)?;
+        for tally in [Tally::LOST, Tally::EXHAUSTED] {
+            self.mend_tally(tally)?;
         }
         if let Some(chunk) = self.get(RETIRING)?.checked_sub(1) {
             if self.get(LOW)? == chunk {
@@ -311,8 +428,27 @@ impl<'a> Books<'a> {
             }
             self.set(RETIRING, 0)?;
         }
+        self.count_bytes_anew()?;
         self.count_anew()
     }
+
+    fn mend_tally(&self, Tally(total): Tally) -> Result<()> {
+        let Some(position) = self.get(total + 1)?.checked_sub(1).map(Position::new) else {
+            return Ok(());
+        };
+        let slot = (&self.memory).slot(position)?;
+        let is_done =
+            slot.is_none_or(|slot| Stamp::from_bits(slot[0].load(Acquire)).state.owner().is_none());
+        if is_done {
+            self.set(total, self.get(total + 2)? + 1)?;
+        }
+        self.set(total + 1, 0)
+    }
+}
+
+/// How many bytes of items there are, for a queue with a bound in bytes.
+pub(crate) fn bytes(memory: &Memory) -> Result<u64> {
+    Ok(memory.books(BYTES)?.load(Acquire))
 }
 
 fn full() -> Error {

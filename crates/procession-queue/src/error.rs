@@ -9,7 +9,7 @@ use procession_core::{Error, ErrorKind};
 pub enum PutError<T> {
     /// The queue was closed, or is full and everybody else who had it is dead. The item is here.
     Closed(T),
-    /// It cannot be put: it cannot be encoded, is too large, holds handles, or the system is out of memory.
+    /// It cannot be put: it cannot be encoded, is too large, or the system is out of memory, or of room for descriptors.
     Failed(Error),
 }
 
@@ -66,6 +66,28 @@ pub enum GetTimeoutError {
     Failed(Error),
 }
 
+/// Why [`join`](crate::JoinableQueue::join) did not see all items done.
+#[derive(Debug)]
+pub enum QueueJoinError {
+    /// There are items that nobody has, and everybody else who had the queue is dead.
+    Abandoned,
+    /// The system is out of memory.
+    Failed(Error),
+}
+
+/// Why [`join_timeout`](crate::JoinableQueue::join_timeout) did not see all items done.
+#[derive(Debug)]
+pub enum QueueJoinTimeoutError {
+    /// They were not in time.
+    Timeout,
+    /// As [`QueueJoinError::Abandoned`].
+    Abandoned,
+    /// As [`QueueJoinError::Failed`].
+    Failed(Error),
+}
+
+const LEFT: &str = "items of the queue are not done";
+const ABANDONED: &str = "items of the queue are left, and everybody else who had it is dead";
 const CLOSED: &str = "the queue is closed";
 const FULL: &str = "the queue is full";
 const EMPTY: &str = "the queue is empty";
@@ -144,3 +166,5 @@ tells!(PutTimeoutError<T>, Self::Timeout(_) => TimedOut FULL, Self::Closed(_) =>
 tells!(GetError, Self::Closed => Closed CLOSED);
 tells!(TryGetError, Self::Empty => TimedOut EMPTY, Self::Closed => Closed CLOSED);
 tells!(GetTimeoutError, Self::Timeout => TimedOut EMPTY, Self::Closed => Closed CLOSED);
+tells!(QueueJoinError, Self::Abandoned => Died ABANDONED);
+tells!(QueueJoinTimeoutError, Self::Timeout => TimedOut LEFT, Self::Abandoned => Died ABANDONED);

@@ -3,8 +3,12 @@
 
 mod attached;
 mod books;
+mod builder;
 mod debts;
+mod depot;
 mod error;
+mod held;
+mod joinable;
 mod memory;
 mod payload;
 mod queue;
@@ -12,6 +16,11 @@ mod raw;
 mod simple;
 mod spans;
 
-pub use error::{GetError, GetTimeoutError, PutError, PutTimeoutError, TryGetError, TryPutError};
+pub use builder::QueueBuilder;
+pub use error::{
+    GetError, GetTimeoutError, PutError, PutTimeoutError, QueueJoinError, QueueJoinTimeoutError,
+    TryGetError, TryPutError,
+};
+pub use joinable::{JoinableQueue, Lease, Leases};
 pub use queue::{Iter, Queue};
 pub use simple::SimpleQueue;

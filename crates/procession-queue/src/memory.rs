@@ -7,6 +7,11 @@
 //! | 4 | how many items there may be; zero if any number |
 //! | 5 | who makes fences: see [`Fences`] |
 //! | 8 to 71 | debts: a bit for each process whose death is not settled |
+//! | 72 | the bell of those who wait until all is done |
+//! | 73 | up to where all is done |
+//! | 74 | whether an item may have been given back |
+//! | 75 | how often the depot got room |
+//! | 76 | whether getters say when an item is done (bit 0), and how often an item may be tried (16 to 31); zero if any number |
 //! | 80 | tail |
 //! | 96 | head |
 //!
@@ -40,6 +45,11 @@ const FENCES: usize = 5;
 const _: () = assert!(FENCES < OWN_WORDS, "the arena's words are the arena's");
 pub(crate) const DEBTS: usize = 8;
 pub(crate) const DEBT_WORDS: usize = 64;
+const JOINERS: usize = 72;
+const DONE: usize = 73;
+const RETURNED: usize = 74;
+const DEPOT_ROOM: usize = 75;
+const TRAITS: usize = 76;
 const TAIL: usize = 80;
 const HEAD: usize = 96;
 const OBJECT_WORDS: usize = 112;
@@ -61,6 +71,9 @@ const CHUNK_WORDS: usize = (1 << CHUNK_BITS) * SLOT_WORDS;
 pub(crate) const CLASSES: u8 = 16;
 /// The least extent is 2 to this long.
 const LEAST_BITS: u32 = 16;
+
+/// The word of the books that says how many bytes of items there may be; zero if any number.
+const BYTE_LIMIT: u64 = 15;
 
 /// Where things lie in region 0, in bytes.
 pub(crate) const USED_AT: u64 = 1 << 20;
@@ -113,6 +126,19 @@ impl Extent {
     }
 }
 
+/// What a queue is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// How many items there may be.
+    pub(crate) items: Option<u64>,
+    /// How many bytes of items.
+    pub(crate) bytes: Option<u64>,
+    /// Whether getters say when an item is done.
+    pub(crate) is_joinable: bool,
+    /// How often an item may be tried.
+    pub(crate) attempts: Option<u16>,
+}
+
 /// Who makes a fence between what he puts and his look at the bell. Who does not relies on sleepers to have the system make one
 /// [everywhere](barrier::everywhere), which is worth a hundred fences: a process that never spins makes its own, because others fall
 /// asleep for each of its items.
@@ -132,23 +158,28 @@ pub(crate) struct Memory {
     words: &'static [AtomicU64],
     pub(crate) file: SparseFile,
     trail: Trail,
+    pub(crate) traits: Traits,
     /// Whether this process makes fences.
     is_fenced: AtomicBool,
 }
 
 impl Memory {
     /// A new queue's, whose first position is `start`.
-    pub(crate) fn create(limit: Option<u64>, start: Position) -> Result<(Object, Self)> {
+    pub(crate) fn create(traits: Traits, start: Position) -> Result<(Object, Self)> {
         let file = SparseFile::create(&WINDOWS)?;
         let fences = if barrier::take_part().is_ok() { Fences::All } else { Fences::Must };
         let object = Object::new(Kind::QUEUE, OBJECT_WORDS, |words, _| {
             // ORDERING: Relaxed: nobody else has the object yet.
-            words[LIMIT].store(limit.unwrap_or(0), Relaxed);
+            words[LIMIT].store(traits.items.unwrap_or(0), Relaxed);
+            let attempts = u64::from(traits.attempts.unwrap_or(0));
+            words[TRAITS].store(u64::from(traits.is_joinable) | attempts << 16, Relaxed);
             words[FENCES].store(fences as u64, Relaxed);
             words[TAIL].store(start.bits(), Relaxed);
             words[HEAD].store(start.bits(), Relaxed);
+            words[DONE].store(start.bits(), Relaxed);
         })?;
-        let this = Self::over(&object, file);
+        file.words(BOOKS, BYTE_LIMIT * 8, 1)?[0].store(traits.bytes.unwrap_or(0), Relaxed);
+        let this = Self::over(&object, file)?;
         this.books(0)?.store(MAGIC, Relaxed);
         Ok((object, this))
     }
@@ -160,14 +191,23 @@ impl Memory {
         if object.words().len() < OBJECT_WORDS {
             return Err(strange());
         }
-        let this = Self::over(object, file);
+        let this = Self::over(object, file)?;
         if this.books(0)?.load(Relaxed) == MAGIC { Ok(this) } else { Err(strange()) }
     }
 
-    fn over(object: &Object, file: SparseFile) -> Self {
+    fn over(object: &Object, file: SparseFile) -> Result<Self> {
         let words = object.words();
         let trail = Trail::at(Position::new(words[HEAD].load(Relaxed)));
-        Self { words, file, trail, is_fenced: AtomicBool::new(true) }
+        let is_set = |number: u64| (number != 0).then_some(number);
+        let others = words[TRAITS].load(Relaxed);
+        let attempts = u16::try_from(others >> 16).unwrap_or(u16::MAX);
+        let traits = Traits {
+            items: is_set(words[LIMIT].load(Relaxed)),
+            bytes: is_set(file.words(BOOKS, BYTE_LIMIT * 8, 1)?[0].load(Relaxed)),
+            is_joinable: others & 1 != 0,
+            attempts: (attempts != 0).then_some(attempts),
+        };
+        Ok(Self { words, file, trail, traits, is_fenced: AtomicBool::new(true) })
     }
 
     /// Says whether this process, which is about to use the queue, makes fences.
@@ -201,19 +241,10 @@ impl Memory {
     }
 
     #[inline(always)]
-    pub(crate) fn limit(&self) -> Option<u64> {
-        // ORDERING: Relaxed: it never changes.
-        match self.words[LIMIT].load(Relaxed) {
-            0 => None,
-            limit => Some(limit),
-        }
-    }
-
-    #[inline(always)]
     pub(crate) fn line(&self) -> Line<'_, &Self> {
         // ORDERING: Relaxed: this process wrote it, before it used the queue.
         let is_fenced = self.is_fenced.load(Relaxed);
-        Line { slots: self, trail: &self.trail, limit: self.limit(), is_fenced }
+        Line { slots: self, trail: &self.trail, limit: self.traits.items, is_fenced }
     }
 
     #[inline(always)]
@@ -224,6 +255,27 @@ impl Memory {
     #[inline(always)]
     pub(crate) fn putters(&self) -> Bell<'static, AtomicU64> {
         putters(self.words)
+    }
+
+    /// For those who wait until all is done.
+    pub(crate) fn joiners(&self) -> Bell<'static, AtomicU64> {
+        joiners(self.words)
+    }
+
+    /// Up to where all slots are done; not beyond the first that is not.
+    pub(crate) fn done(&self) -> &'static AtomicU64 {
+        &self.words[DONE]
+    }
+
+    /// Not zero if an item may have been given back.
+    #[inline(always)]
+    pub(crate) fn returned(&self) -> &'static AtomicU64 {
+        &self.words[RETURNED]
+    }
+
+    /// How often the depot got room.
+    pub(crate) fn depot_room(&self) -> &'static AtomicU64 {
+        &self.words[DEPOT_ROOM]
     }
 
     pub(crate) fn words(&self) -> &'static [AtomicU64] {
@@ -297,6 +349,10 @@ pub(crate) const CHUNK_BYTES: u64 = CHUNK * SLOT_BYTES;
 
 pub(crate) fn getters(words: &'static [AtomicU64]) -> Bell<'static, AtomicU64> {
     Bell(&words[GETTERS])
+}
+
+pub(crate) fn joiners(words: &'static [AtomicU64]) -> Bell<'static, AtomicU64> {
+    Bell(&words[JOINERS])
 }
 
 pub(crate) fn putters(words: &'static [AtomicU64]) -> Bell<'static, AtomicU64> {

@@ -1,17 +1,26 @@
 //! What a slot says of its item: how long it is, and where.
 //!
-//! Word 1 of a slot: the length (bits 0 to 39) and the kind (56 to 63). Word 2: where an item that is not inline lies, the class of its
-//! extent (56 to 63), which of these (32 to 55), and the first byte (0 to 31). Words 2 to 7 of an inline item are the item.
+//! Word 1 of a slot: the length (bits 0 to 39), how often the item was given back (40 to 54), whether the [depot](crate::depot) has
+//! something of it (55), and the kind (56 to 63). Word 2: where an item that is not inline lies, the class of its
+//! extent (56 to 63), which of these (32 to 55), and the first byte (0 to 31). Words 2 to 7 of an inline item are the item. Word 7 of one
+//! with something in the depot is what that is called there.
 
 use procession_sys::prim::AtomicU64;
-use procession_sys::prim::Ordering::Relaxed;
+use procession_sys::prim::Ordering::{Relaxed, Release};
 
 use crate::memory::Extent;
 
 /// The longest item that lies in its slot.
 pub(crate) const INLINE: usize = 48;
 
+/// The same of an item that has something in the depot.
+pub(crate) const INLINE_WITH_TAG: usize = 40;
+
 const LENGTH: u64 = (1 << 40) - 1;
+const RETURNS_AT: u32 = 40;
+const RETURNS: u64 = (1 << 15) - 1;
+const HAS_TAG: u64 = 1 << 55;
+const TAG: usize = 7;
 
 /// Where an item lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +80,37 @@ impl Payload {
     }
 }
 
+/// How long the item in a slot is.
+pub(crate) fn len_of(slot: &[AtomicU64]) -> u64 {
+    slot[1].load(Relaxed) & LENGTH
+}
+
+/// Says that the depot has something of the item in a claimed slot, whose payload was written.
+pub(crate) fn write_tag(slot: &[AtomicU64], tag: u64) {
+    slot[TAG].store(tag, Relaxed);
+    slot[1].store(slot[1].load(Relaxed) | HAS_TAG, Relaxed);
+}
+
+/// What the depot calls what it has of the item, if anything.
+#[inline]
+pub(crate) fn read_tag(slot: &[AtomicU64]) -> Option<u64> {
+    (slot[1].load(Relaxed) & HAS_TAG != 0).then(|| slot[TAG].load(Relaxed))
+}
+
+/// How often the item was given back, where its state says whether that is odd: whoever changes that leaves the number to the next.
+pub(crate) fn returns(slot: &[AtomicU64], is_odd: bool) -> u16 {
+    let known = slot[1].load(Relaxed) >> RETURNS_AT & RETURNS;
+    let now = if known % 2 == u64::from(is_odd) { known } else { known + 1 };
+    u16::try_from(now & RETURNS).unwrap_or_default()
+}
+
+/// Writes how often it was given back.
+pub(crate) fn write_returns(slot: &[AtomicU64], returns: u16) {
+    let rest = slot[1].load(Relaxed) & !(RETURNS << RETURNS_AT);
+    // ORDERING: Release: in the order of the program, for whoever settles our death: before the state changes.
+    slot[1].store(rest | u64::from(returns) << RETURNS_AT, Release);
+}
+
 /// Writes the bytes of an inline item.
 #[inline]
 pub(crate) fn write_inline(slot: &[AtomicU64], bytes: &[u8]) {
@@ -128,6 +168,22 @@ mod tests {
             payload.write(&slot);
             assert_eq!(Payload::read(&slot), payload);
         }
+    }
+
+    #[test]
+    fn returns_are_counted_by_the_number_and_the_state() {
+        let slot = slot();
+        Payload::Inline { len: 7 }.write(&slot);
+        for times in 0..1000 {
+            let is_odd = times % 2 == 1;
+            // Whoever changed the state died.
+            assert_eq!(returns(&slot, is_odd), times);
+            write_returns(&slot, times);
+            assert_eq!(returns(&slot, is_odd), times);
+        }
+        write_tag(&slot, 5);
+        assert_eq!((returns(&slot, true), read_tag(&slot)), (999, Some(5)));
+        assert_eq!(Payload::read(&slot), Payload::Inline { len: 7 });
     }
 
     #[test]

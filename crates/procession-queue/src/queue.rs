@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use procession_core::codec::{self, Block};
-use procession_core::{Deadline, Error, ErrorKind, Message, Result};
-use serde::de::DeserializeOwned;
+use procession_core::{Deadline, Message, Result};
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::attached::{Attached, Got, Put};
+use crate::books::Tally;
+use crate::builder::QueueBuilder;
+use crate::memory::Traits;
 use crate::raw::stamp::Position;
 use crate::{GetError, GetTimeoutError, PutError, PutTimeoutError, TryGetError, TryPutError};
 
@@ -35,8 +38,11 @@ const BLOCK: usize = 1024;
 /// the moments at which they put.
 ///
 /// Without a bound it takes the memory of what is in it: an item of up to 48 encoded bytes takes 64. Larger ones take their length beside that,
-/// from 16 KiB on rounded up to 64 KiB or the next power of two; at most 2 GiB. Items that hold handles (files, locks,
-/// connections, queues) are refused.
+/// from 16 KiB on rounded up to 64 KiB or the next power of two; at most 2 GiB.
+///
+/// Items may hold handles: files, locks, connections, queues, this queue too. The kernel keeps their descriptors until they are got; such an
+/// item takes microseconds instead of nanoseconds, and no more descriptors can be under way at a time than a process may have open
+/// (`RLIMIT_NOFILE`).
 ///
 /// # Drop, kill, fork
 ///
@@ -79,39 +85,45 @@ impl<T> Queue<T> {
     ///
     /// When the system is out of memory or descriptors, or the family is full.
     pub fn new() -> Result<Self> {
-        Self::with(None)
+        Self::builder().build()
     }
 
     /// A queue for up to `items` items: who puts one more waits until one was got. An item counts until its getter has taken it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] when `items` is zero; as [`new`](Self::new).
+    /// [`InvalidInput`](procession_core::ErrorKind::InvalidInput) when `items` is zero; as [`new`](Self::new).
     #[doc(alias = "maxsize")]
     pub fn bounded(items: usize) -> Result<Self> {
-        match items {
-            0 => Err(Error::new(ErrorKind::InvalidInput, "a queue for no items is of no use")),
-            items => Self::with(Some(items as u64)),
-        }
+        Self::builder().items(items).build()
     }
 
-    fn with(limit: Option<u64>) -> Result<Self> {
-        Self::starting_at(limit, Position::new(0))
+    /// What is to be known of a queue before it is made.
+    pub fn builder() -> QueueBuilder {
+        QueueBuilder::default()
     }
 
-    /// Whose first position, at the beginning of a chunk, is `start`.
-    pub(crate) fn starting_at(limit: Option<u64>, start: Position) -> Result<Self> {
-        Attached::new(limit, start).map(|attached| Self::of(Arc::new(attached)))
+    pub(crate) fn starting_at(traits: Traits, start: Position) -> Result<Self> {
+        Attached::new(traits, start).map(|attached| Self::of(Arc::new(attached)))
     }
 
-    fn of(attached: Arc<Attached>) -> Self {
+    pub(crate) fn attached(&self) -> &Arc<Attached> {
+        &self.attached
+    }
+
+    pub(crate) fn of(attached: Arc<Attached>) -> Self {
         Self { attached, of: PhantomData }
     }
 
     /// For how many items it is; `None` for any number.
     #[doc(alias = "maxsize")]
     pub fn capacity(&self) -> Option<usize> {
-        self.attached.limit().map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+        self.attached.traits().items.map(|items| usize::try_from(items).unwrap_or(usize::MAX))
+    }
+
+    /// For how many bytes of items it is; `None` for any number. See [`QueueBuilder::bytes`].
+    pub fn capacity_bytes(&self) -> Option<u64> {
+        self.attached.traits().bytes
     }
 
     /// Ends the queue for all: nothing is put any more, and those who get have what is there, and then the end. Closing again
@@ -170,7 +182,7 @@ impl<T> Queue<T> {
         Ok(self.len()? == 0)
     }
 
-    /// Whether there is no room, at some moment during this call; never without a bound.
+    /// Whether there is no room, at some moment during this call; never without a bound in items.
     ///
     /// # Errors
     ///
@@ -187,7 +199,7 @@ impl<T> Queue<T> {
     ///
     /// As [`len`](Self::len).
     pub fn lost(&self) -> Result<u64> {
-        self.attached.lost()
+        self.attached.counted(Tally::LOST)
     }
 
     /// How many bytes of memory the queue takes, in all processes together: what is in it, what is kept for what comes, and its books.
@@ -211,8 +223,8 @@ impl<T: Serialize> Queue<T> {
     /// # Errors
     ///
     /// [`PutError::Closed`] with the item when the queue is closed, or full and nobody is left to get anything;
-    /// [`PutError::Failed`] when it cannot be put: [`Encode`](ErrorKind::Encode), [`TooLarge`](ErrorKind::TooLarge),
-    /// [`Unsupported`](ErrorKind::Unsupported) when it holds handles, [`Os`](ErrorKind::Os) when the system is out of memory.
+    /// [`PutError::Failed`] when it cannot be put: [`Encode`](procession_core::ErrorKind::Encode), [`TooLarge`](procession_core::ErrorKind::TooLarge),
+    /// [`Os`](procession_core::ErrorKind::Os) when the system is out of memory, or has too many descriptors under way.
     #[inline]
     pub fn put(&self, item: T) -> Result<(), PutError<T>> {
         match self.put_until(&item, Deadline::NEVER) {
@@ -297,11 +309,10 @@ impl<T: Serialize> Queue<T> {
     fn put_by(&self, bytes: &mut Vec<u8>, item: &T, deadline: Deadline) -> Result<Put> {
         bytes.clear();
         let handles = Message::encode_onto(bytes, item)?;
-        if !handles.is_empty() {
-            let text = "an item of a queue cannot hold files, locks or other handles";
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
-        let put = self.attached.put(bytes, bytes.len(), deadline);
+        let put = match handles.is_empty() {
+            true => self.attached.put(bytes, bytes.len(), deadline),
+            false => self.attached.put_with(bytes, &handles, deadline),
+        };
         if bytes.capacity() > KEEP {
             *bytes = Vec::new();
         }
@@ -310,7 +321,7 @@ impl<T: Serialize> Queue<T> {
 
     #[inline(never)]
     fn put_block(&self, block: &Block<'_>, deadline: Deadline) -> Result<Put> {
-        self.attached.put_parts([block.head(), block.bytes()], deadline)
+        self.attached.put_parts([block.head(), block.bytes()], &[], deadline)
     }
 }
 
@@ -320,8 +331,8 @@ impl<T: DeserializeOwned> Queue<T> {
     /// # Errors
     ///
     /// [`GetError::Closed`] at the end of a queue that is closed, or when it is empty and everybody else who had it is dead;
-    /// [`GetError::Failed`] when what comes is not a `T` ([`Decode`](ErrorKind::Decode)), and the queue goes on behind it; or when
-    /// the system is out of memory ([`Os`](ErrorKind::Os)), and the item stays.
+    /// [`GetError::Failed`] when what comes is not a `T` ([`Decode`](procession_core::ErrorKind::Decode)), and the queue goes on behind it; or when
+    /// the system is out of memory ([`Os`](procession_core::ErrorKind::Os)), and the item stays.
     ///
     /// # Panics
     ///
@@ -455,7 +466,11 @@ impl<T> Serialize for Queue<T> {
 
 impl<'de, T> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Attached::deserialize(deserializer).map(Self::of)
+        let attached = Attached::deserialize(deserializer)?;
+        match attached.traits().is_joinable {
+            false => Ok(Self::of(attached)),
+            true => Err(D::Error::custom("a queue came whose getters say when an item is done")),
+        }
     }
 }
 

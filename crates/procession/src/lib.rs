@@ -18,8 +18,8 @@ pub use procession_process::{
 };
 
 pub use procession_queue::{
-    GetError, GetTimeoutError, PutError, PutTimeoutError, Queue, SimpleQueue, TryGetError,
-    TryPutError,
+    GetError, GetTimeoutError, JoinableQueue, Lease, PutError, PutTimeoutError, Queue,
+    QueueBuilder, QueueJoinError, QueueJoinTimeoutError, SimpleQueue, TryGetError, TryPutError,
 };
 /// What may lie in shared memory, and its derive.
 pub use procession_shared::Plain;
@@ -71,7 +71,7 @@ pub mod sync {
 /// Queues: iterators.
 pub mod queue {
     #[doc(inline)]
-    pub use procession_queue::Iter;
+    pub use procession_queue::{Iter, Leases};
 }
 
 /// Shared memory: guards, iterators, and what is kept of memory that nobody uses.

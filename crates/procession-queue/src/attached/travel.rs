@@ -1,20 +1,19 @@
 //! A queue on its way to another process: its object, its lock and its file.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Weak};
 
 use procession_core::arena::{Kind, Object};
 use procession_core::{Handle, Result, refuse};
 use procession_sync::Lock;
-use procession_sys::prim::AtomicU64;
-use procession_sys::sparse::SparseFile;
 use procession_sys::wipe::PerProcess;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Attached;
+use crate::depot::Depot;
 use crate::memory::Memory;
 
 /// The queues that this process has.
@@ -24,7 +23,8 @@ static KNOWN: PerProcess<HashMap<u64, Weak<Attached>>> = PerProcess::new();
 struct Sent<O, L, F> {
     object: O,
     lock: L,
-    file: F,
+    /// The memory, and the ends of the depot.
+    files: [F; 3],
 }
 
 struct Leaving<'a>(&'a Object);
@@ -50,8 +50,9 @@ impl Attached {
     ) -> Result<S::Ok, S::Error> {
         // Found again if it comes back.
         KNOWN.lock().map_err(S::Error::custom)?.insert(this.key(), Arc::downgrade(this));
-        let file: Handle<&SparseFile> = Handle(&this.memory.file);
-        Sent { object: Leaving(&this.object), lock: &this.lock, file }.serialize(serializer)
+        let [left, right] = this.depot.ends();
+        let files = [this.memory.file.as_fd(), left, right].map(Handle);
+        Sent { object: Leaving(&this.object), lock: &this.lock, files }.serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
@@ -62,7 +63,8 @@ impl Attached {
     }
 
     fn receive(received: Sent<Arrived, Lock, Handle<OwnedFd>>) -> Result<Arc<Self>> {
-        let Sent { object: Arrived(object), lock, file: Handle(file) } = received;
+        let Sent { object: Arrived(object), lock, files } = received;
+        let [file, left, right] = files.map(|Handle(file)| file);
         let key = u64::from(object.generation()) << 32 | u64::from(object.number());
         // Not dropped under the lock, which that takes.
         let same = KNOWN.lock()?.get(&key).and_then(Weak::upgrade);
@@ -70,7 +72,8 @@ impl Attached {
             return Ok(same);
         }
         let memory = Memory::open(&object, file)?;
-        let this = Arc::new(Self { object, lock, memory, seen: AtomicU64::new(0) });
+        let depot = Depot::open(left, right)?;
+        let this = Arc::new(Self::of(object, lock, memory, depot));
         let mut known = KNOWN.lock()?;
         known.retain(|_, weak| weak.strong_count() > 0);
         known.insert(key, Arc::downgrade(&this));

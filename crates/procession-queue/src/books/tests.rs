@@ -4,10 +4,10 @@
 
 use super::*;
 use crate::attached::{Attached, Put};
-use crate::memory::{CLASSES, USED_AT};
+use crate::memory::{CLASSES, Traits, USED_AT};
 
 fn queue() -> Attached {
-    Attached::new(None, Position::new(0)).unwrap()
+    Attached::new(Traits::default(), Position::new(0)).unwrap()
 }
 
 fn put(queue: &Attached, len: usize) {
@@ -73,34 +73,39 @@ fn a_retirement_is_repeated_from_wherever_it_ended() {
 
 #[test]
 fn a_loss_is_counted_once_wherever_its_counting_ended() {
-    for steps in 0..5 {
+    for (steps, tally) in (0..10).map(|n| (n / 2, [Tally::LOST, Tally::EXHAUSTED][n % 2])) {
+        let Tally(total) = tally;
         let queue = queue();
         put(&queue, 1);
         let at = Position::new(0);
         let books = queue.books_now().unwrap();
         let slot = (&queue.memory).slot(at).unwrap().unwrap();
         slot[0].store(Stamp::new(at, State::Taken(4000)).to_bits(), Release);
-        books.set(LOST, 5).unwrap();
+        books.set(total, 5).unwrap();
         let lose = || slot[0].store(Stamp::new(at, State::Done).to_bits(), Release);
         if steps > 0 {
-            books.set(LOST_BEFORE, 5).unwrap();
+            books.set(total + 2, 5).unwrap();
         }
         if steps > 1 {
-            books.set(JOURNAL, 1).unwrap();
+            books.set(total + 1, 1).unwrap();
         }
         if steps > 2 {
             lose();
         }
         if steps > 3 {
-            books.set(LOST, 6).unwrap();
+            books.set(total, 6).unwrap();
         }
         books.mend().unwrap();
         if Stamp::from_bits(slot[0].load(Acquire)).state != State::Done {
-            books.count_lost(at, lose).unwrap();
+            books.count(tally, at, lose).unwrap();
         }
-        assert_eq!((books.lost().unwrap(), books.get(JOURNAL).unwrap()), (6, 0), "{steps}");
+        assert_eq!(
+            (books.counted(tally).unwrap(), books.get(total + 1).unwrap()),
+            (6, 0),
+            "{steps}"
+        );
         books.mend().unwrap();
-        assert_eq!(books.lost().unwrap(), 6);
+        assert_eq!(books.counted(tally).unwrap(), 6);
     }
 }
 
@@ -113,15 +118,15 @@ fn who_dies_over_a_loss_has_written_down_which() {
     slot[0].store(Stamp::new(at, State::Taken(4000)).to_bits(), Release);
     let books = queue.books_now().unwrap();
     let die = || {
-        books.count_lost(at, || {
+        books.count(Tally::LOST, at, || {
             slot[0].store(Stamp::new(at, State::Done).to_bits(), Release);
             panic!("it dies here");
         })
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(die)).unwrap_err();
-    assert_eq!(books.lost().unwrap(), 0);
+    assert_eq!(books.counted(Tally::LOST).unwrap(), 0);
     books.mend().unwrap();
-    assert_eq!(books.lost().unwrap(), 1);
+    assert_eq!(books.counted(Tally::LOST).unwrap(), 1);
 }
 
 #[test]

@@ -6,15 +6,15 @@ use procession_core::Deadline;
 use procession_sys::prim::Ordering::Relaxed;
 
 use super::*;
-use crate::attached::{Attached, Got, Put};
-use crate::memory::Extent;
+use crate::attached::{Attached, Got, Put, Taken};
+use crate::memory::{CHUNK, Extent, Traits};
 use crate::raw::line::{Claim, Ours, Take};
 
 /// A process that there never was.
 const DEAD: u16 = 4000;
 
 fn queue() -> Attached {
-    Attached::new(None, Position::new(0)).unwrap()
+    Attached::new(Traits::default(), Position::new(0)).unwrap()
 }
 
 fn put(queue: &Attached, len: usize) {
@@ -47,7 +47,7 @@ fn claim(queue: &Attached) -> Ours<&[AtomicU64]> {
 }
 
 fn take(queue: &Attached) -> Ours<&[AtomicU64]> {
-    match queue.memory.line().take(DEAD, |_| Ok(())).unwrap() {
+    match queue.memory.line().take(State::Taken(DEAD), |_| Ok(true)).unwrap() {
         Take::Taken(ours) => ours,
         other => panic!("{other:?}"),
     }
@@ -69,7 +69,10 @@ fn what_was_being_put_is_passed() {
     assert_eq!(get(&queue), None, "it is behind one that is being put");
     die(&queue);
     assert_eq!(get(&queue), Some(3));
-    assert_eq!((get(&queue), queue.len().unwrap(), queue.lost().unwrap()), (None, 0, 0));
+    assert_eq!(
+        (get(&queue), queue.len().unwrap(), queue.counted(Tally::LOST).unwrap()),
+        (None, 0, 0)
+    );
 }
 
 #[test]
@@ -79,10 +82,10 @@ fn what_was_being_got_is_lost_and_counted_once() {
         put_vec(&queue, len);
         take(&queue);
     }
-    assert_eq!(queue.lost().unwrap(), 0);
+    assert_eq!(queue.counted(Tally::LOST).unwrap(), 0);
     for _ in 0..3 {
         die(&queue);
-        assert_eq!((queue.lost().unwrap(), queue.len().unwrap()), (3, 0));
+        assert_eq!((queue.counted(Tally::LOST).unwrap(), queue.len().unwrap()), (3, 0));
     }
     // The span is this process's; the extent is gone.
     assert!(matches!(extents(&queue)[..], [(_, Record::Open { .. })]));
@@ -90,7 +93,8 @@ fn what_was_being_got_is_lost_and_counted_once() {
 
 #[test]
 fn what_was_taken_makes_room_although_nobody_moved_head() {
-    let queue = Attached::new(Some(1), Position::new(0)).unwrap();
+    let queue =
+        Attached::new(Traits { items: Some(1), ..Traits::default() }, Position::new(0)).unwrap();
     put(&queue, 1);
     assert_eq!(queue.put(&[1], 1, Deadline::PAST).unwrap(), Put::Full);
     let slot = queue.books_now().unwrap().slots(0).unwrap().unwrap();
@@ -141,9 +145,9 @@ fn what_a_getter_had_got_is_freed_and_not_lost() {
     let ours = take(&queue);
     let Payload::Single { extent, .. } = Payload::read(ours.slot) else { panic!("it is large") };
     own(&queue.memory, extent, DEAD).unwrap();
-    queue.memory.line().finish(ours);
+    queue.memory.line().leave(ours, State::Done);
     die(&queue);
-    assert_eq!((queue.lost().unwrap(), extents(&queue)), (0, vec![]));
+    assert_eq!((queue.counted(Tally::LOST).unwrap(), extents(&queue)), (0, vec![]));
 }
 
 #[test]
@@ -157,4 +161,111 @@ fn a_debt_that_is_noted_again_is_settled_again() {
     assert!(bits.iter().all(|word| word.load(Relaxed) == 0));
     die(&queue);
     assert!(are_there(queue.memory.words()));
+}
+
+fn joinable(attempts: u16) -> Attached {
+    let traits = Traits { is_joinable: true, attempts: Some(attempts), ..Traits::default() };
+    Attached::new(traits, Position::new(0)).unwrap()
+}
+
+/// Leases the next item for the dead process, as far as he came: 0 before he wrote down how often it was given back.
+fn lease(queue: &Attached, steps: usize) -> (Ours<&[AtomicU64]>, u16) {
+    let taken = State::Leased { owner: DEAD, is_odd: false };
+    let Got::Item(Taken { ours, .. }) = queue.take(taken, Deadline::PAST).unwrap() else {
+        panic!("it is there")
+    };
+    let State::Leased { is_odd, .. } = Stamp::from_bits(ours.slot[0].load(Acquire)).state else {
+        panic!("it is leased")
+    };
+    let returns = returns(ours.slot, is_odd);
+    if steps > 0 {
+        write_returns(ours.slot, returns);
+    }
+    (ours, returns)
+}
+
+#[test]
+fn what_a_dead_process_had_leased_comes_back_as_often_as_it_may() {
+    for len in [1, 1000, 100_000] {
+        for steps in 0..2 {
+            let queue = joinable(4);
+            put_vec(&queue, len);
+            for attempt in 0..4 {
+                assert_eq!(queue.len().unwrap(), 1);
+                let (ours, returns) = lease(&queue, steps);
+                assert_eq!(returns, attempt, "{steps}");
+                if let Payload::Single { extent, .. } = Payload::read(ours.slot)
+                    && attempt % 2 == 0
+                {
+                    // It was about to be done.
+                    own(&queue.memory, extent, DEAD).unwrap();
+                }
+                die(&queue);
+            }
+            assert_eq!(queue.len().unwrap(), 0);
+            let counts = [Tally::EXHAUSTED, Tally::LOST].map(|tally| queue.counted(tally).unwrap());
+            assert_eq!(counts, [1, 0]);
+            assert_eq!(queue.join(Deadline::PAST).unwrap(), crate::attached::Joined::Done);
+        }
+    }
+}
+
+#[test]
+fn a_settler_that_dies_over_a_lease_is_followed_by_another() {
+    let queue = joinable(3);
+    put_vec(&queue, 100_000);
+    for attempt in 0..2 {
+        let (ours, returns) = lease(&queue, 1);
+        assert_eq!(returns, attempt);
+        // He wrote the number, and no state; or the state, and not that there is something.
+        let books = queue.books_now().unwrap();
+        let is_odd = attempt % 2 == 1;
+        if is_odd {
+            give_back(&books, DEAD, ours.position, ours.slot, is_odd).unwrap();
+            queue.memory.returned().store(0, Relaxed);
+        } else {
+            write_returns(ours.slot, returns);
+        }
+        drop(books);
+        die(&queue);
+        assert_eq!(queue.len().unwrap(), 1);
+    }
+    assert_eq!(lease(&queue, 1).1, 2);
+}
+
+#[test]
+fn what_a_dead_process_got_and_had_not_done_is_lost_and_done() {
+    let queue = joinable(3);
+    put_vec(&queue, 1);
+    put_vec(&queue, 1);
+    for _ in 0..2 {
+        let Got::Item(Taken { ours, .. }) = queue.take(State::Taken(DEAD), Deadline::PAST).unwrap()
+        else {
+            panic!("it is there")
+        };
+        queue.memory.line().leave(ours, State::Held(DEAD));
+    }
+    assert_eq!(queue.join(Deadline::PAST).unwrap(), crate::attached::Joined::TimedOut);
+    die(&queue);
+    assert_eq!(queue.join(Deadline::PAST).unwrap(), crate::attached::Joined::Done);
+    assert_eq!(queue.counted(Tally::LOST).unwrap(), 2);
+}
+
+#[test]
+fn bytes_are_right_after_any_death() {
+    let traits = Traits { bytes: Some(10), is_joinable: true, ..Traits::default() };
+    let queue = Attached::new(traits, Position::new(0)).unwrap();
+    let bytes = || queue.books_now().unwrap().bytes().unwrap();
+    put(&queue, 4);
+    put(&queue, 5);
+    assert_eq!(bytes(), 9);
+    lease(&queue, 1);
+    assert_eq!(bytes(), 5);
+    die(&queue);
+    assert_eq!(queue.len().unwrap(), 2);
+    assert_eq!(bytes(), 9);
+    // He died between the slot and the number.
+    queue.books_now().unwrap().count_bytes(100, 0).unwrap();
+    die(&queue);
+    assert_eq!((queue.len().unwrap(), bytes()), (2, 9));
 }

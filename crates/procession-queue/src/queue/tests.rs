@@ -13,7 +13,8 @@ fn starts() -> impl Iterator<Item = Position> {
 fn positions_come_round_without_a_trace() {
     for start in starts() {
         for limit in [None, Some(10)] {
-            let queue = Queue::<u64>::starting_at(limit, start).unwrap();
+            let traits = Traits { items: limit, ..Traits::default() };
+            let queue = Queue::<u64>::starting_at(traits, start).unwrap();
             assert!(queue.is_empty().unwrap());
             let putters: Vec<_> = (0..2)
                 .map(|putter| {

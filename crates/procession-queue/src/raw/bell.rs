@@ -38,10 +38,16 @@ impl<W: Word> Bell<'_, W> {
         }
     }
 
+    /// Whether anybody may sleep.
+    #[inline]
+    pub(crate) fn may_sleep(self) -> bool {
+        self.0.load(SeqCst) & MAY_SLEEP != 0
+    }
+
     /// Wakes one, if anybody may sleep. The caller's news is followed by a full fence already.
     #[inline(always)]
     pub(crate) fn ring(self) {
-        if self.0.load(SeqCst) & MAY_SLEEP != 0 {
+        if self.may_sleep() {
             self.ring_for(1);
         }
     }

@@ -74,6 +74,8 @@ pub(crate) enum Claim<S> {
 #[derive(Debug)]
 pub(crate) enum Take<S> {
     Taken(Ours<S>),
+    /// It needs more than what was prepared.
+    Unprepared,
     Empty,
     /// The next item is being put, by the process in this slot of the table.
     Busy(u16),
@@ -149,13 +151,13 @@ impl<S: Slots> Line<'_, S> {
         self.pass(self.slots.tail(), position, is_alone);
     }
 
-    /// Takes the next item for the process in slot `me`. What `prepare` needs to read an item is made while that is still
-    /// everybody's; it may see one that somebody else takes.
+    /// Takes the next item: its slot is `taken` then. What `prepare` needs to read an item is made while that is still
+    /// everybody's, or it says that it cannot; it may see one that somebody else takes.
     #[inline]
     pub(crate) fn take(
         &self,
-        me: u16,
-        prepare: impl Fn(S::Slot) -> Result<()>,
+        taken: State,
+        mut prepare: impl FnMut(S::Slot) -> Result<bool>,
     ) -> Result<Take<S::Slot>> {
         // ORDERING: Relaxed: the slot tells whether that is still so.
         let mut at = Position::new(self.trail.head.load(Relaxed));
@@ -169,12 +171,13 @@ impl<S: Slots> Line<'_, S> {
                 match stamp.state {
                     _ if stamp.position != at => {}
                     State::Published => {
-                        if let Err(error) = prepare(slot) {
+                        let is_prepared = prepare(slot);
+                        if !matches!(is_prepared, Ok(true)) {
                             // What it saw may have been another item's already.
                             if word.load(Acquire) == bits {
-                                return Err(error);
+                                return is_prepared.map(|_| Take::Unprepared);
                             }
-                        } else if word.exchange(bits, Stamp::new(at, State::Taken(me)).to_bits()) {
+                        } else if word.exchange(bits, Stamp::new(at, taken).to_bits()) {
                             self.trail.head.store(at.next().bits(), Relaxed);
                             self.pass(self.slots.head(), at, is_alone);
                             return Ok(Take::Taken(Ours { position: at, slot, is_alone }));
@@ -183,10 +186,9 @@ impl<S: Slots> Line<'_, S> {
                     State::Free => return Ok(Take::Empty),
                     State::Claimed(owner) => return Ok(Take::Busy(owner)),
                     State::Closed => return Ok(Take::Closed),
-                    State::Taken(_) | State::Done if !is_alone => {
-                        self.help(self.slots.head(), at);
-                    }
-                    State::Taken(_) | State::Done | State::Unknown => {}
+                    State::Unknown => {}
+                    _ if !is_alone => self.help(self.slots.head(), at),
+                    _ => {}
                 }
             } else if !is_alone && self.slots.head().load(Acquire) == at.bits() {
                 // Not retired meanwhile, but not attached yet.
@@ -197,12 +199,30 @@ impl<S: Slots> Line<'_, S> {
         }
     }
 
-    /// The item in a slot that this process took was read.
+    /// What becomes of a slot that is this process's.
     #[inline]
-    pub(crate) fn finish(&self, ours: Ours<S::Slot>) {
-        let done = Stamp::new(ours.position, State::Done).to_bits();
+    pub(crate) fn leave(&self, ours: Ours<S::Slot>, state: State) {
+        let left = Stamp::new(ours.position, state).to_bits();
         // ORDERING: Release: whoever sees it done sees what was done before, to its payload as well.
-        self.slots.word(&ours.slot).store(done, Release);
+        self.slots.word(&ours.slot).store(left, Release);
+    }
+
+    /// The slot of a position that this process took.
+    pub(crate) fn again(&self, position: Position) -> Result<Option<Ours<S::Slot>>> {
+        let slot = self.slots.slot(position)?;
+        Ok(slot.map(|slot| Ours { position, slot, is_alone: false }))
+    }
+
+    /// From where to where what is left lies that was taken; `from` is not beyond the first slot that is not done.
+    pub(crate) fn left(&self, from: &S::Word) -> Result<(Position, Position)> {
+        let end = self.settle_head()?;
+        Ok((self.first_left(from)?.0, end))
+    }
+
+    /// Moves `from`, which is not beyond the first slot that is not done, there. Tells where that is, and how far its item is.
+    pub(crate) fn first_left(&self, from: &S::Word) -> Result<(Position, Option<State>)> {
+        let at = self.settle(from, |state| state == State::Done)?;
+        Ok((at, self.state(from, at)?))
     }
 
     /// Ends the queue at the first position that nobody has.
@@ -248,9 +268,42 @@ impl<S: Slots> Line<'_, S> {
 
     /// Whether a getter has to wait: there is nothing, or it is being put, and no end.
     pub(crate) fn is_waiting(&self) -> Result<bool> {
+        Ok(matches!(self.at_head()?, None | Some(State::Free | State::Claimed(_))))
+    }
+
+    /// Whether there is something to be got.
+    pub(crate) fn has_item(&self) -> Result<bool> {
+        Ok(self.at_head()? == Some(State::Published))
+    }
+
+    /// Whether all items were taken, and none comes any more.
+    pub(crate) fn is_over(&self) -> Result<bool> {
+        Ok(self.at_head()? == Some(State::Closed))
+    }
+
+    fn at_head(&self) -> Result<Option<State>> {
         let at = self.settle_head()?;
-        let state = self.state(self.slots.head(), at)?;
-        Ok(matches!(state, None | Some(State::Free | State::Claimed(_))))
+        self.state(self.slots.head(), at)
+    }
+
+    /// The first that `find` finds of the items that are not done, which begin at `from`.
+    pub(crate) fn find_left<T>(
+        &self,
+        from: &S::Word,
+        mut find: impl FnMut(State) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let (mut at, _) = self.first_left(from)?;
+        loop {
+            let Some(slot) = self.slots.slot(at)? else { return Ok(None) };
+            let stamp = Stamp::from_bits(self.slots.word(&slot).load(SeqCst));
+            if matches!(stamp.state, State::Free | State::Closed | State::Unknown) {
+                return Ok(None);
+            }
+            if let Some(found) = find(stamp.state).filter(|_| stamp.position == at) {
+                return Ok(Some(found));
+            }
+            at = at.next();
+        }
     }
 
     /// Whether nothing is put any more.
@@ -291,7 +344,7 @@ impl<S: Slots> Line<'_, S> {
 
     /// Moves head to the first slot that is neither taken nor done.
     fn settle_head(&self) -> Result<Position> {
-        self.settle(self.slots.head(), |state| matches!(state, State::Taken(_) | State::Done))
+        self.settle(self.slots.head(), State::is_taken)
     }
 
     /// Moves tail to the first slot that is free or closed.

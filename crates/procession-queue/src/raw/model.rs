@@ -158,7 +158,7 @@ impl Slots for &World {
 
 /// Explores all orders with up to `preemptions` switches away from threads that could have gone on.
 pub(super) fn explore(preemptions: usize, model: impl Fn() + Sync + Send + Copy + 'static) {
-    let mut builder = loom::model::Builder::new();
+    let mut builder = loom::model::QueueBuilder::new();
     builder.preemption_bound = builder.preemption_bound.max(Some(preemptions));
     builder.max_branches = 20_000;
     builder.check(model);

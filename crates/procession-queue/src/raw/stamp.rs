@@ -57,12 +57,52 @@ pub(crate) enum State {
     Published,
     /// Its getter reads it.
     Taken(u16),
+    /// Its getter has it, and has not said that it is done.
+    Held(u16),
+    /// It is there, and somebody works on it. Here and below: whether it was given back an odd number of times.
+    Leased { owner: u16, is_odd: bool },
+    /// It is there again.
+    Returned { is_odd: bool },
     /// It was got, or was never put.
     Done,
     /// The queue ends here.
     Closed,
     /// No slot of ours: the memory was never written as one.
     Unknown,
+}
+
+impl State {
+    /// Whether nobody waits for it any more: head is beyond it.
+    #[inline]
+    pub(crate) fn is_taken(self) -> bool {
+        matches!(
+            self,
+            Self::Taken(_)
+                | Self::Held(_)
+                | Self::Leased { .. }
+                | Self::Returned { .. }
+                | Self::Done
+        )
+    }
+
+    /// Who is at it.
+    pub(crate) fn owner(self) -> Option<u16> {
+        match self {
+            Self::Claimed(owner)
+            | Self::Taken(owner)
+            | Self::Held(owner)
+            | Self::Leased { owner, .. } => Some(owner),
+            _ => None,
+        }
+    }
+
+    /// Whether its payload is there, for somebody.
+    pub(crate) fn has_payload(self) -> bool {
+        matches!(
+            self,
+            Self::Published | Self::Taken(_) | Self::Leased { .. } | Self::Returned { .. }
+        )
+    }
 }
 
 /// A slot at a moment; one word, so that every step is one exchange.
@@ -90,6 +130,11 @@ impl Stamp {
             State::Taken(owner) => (4, owner),
             State::Done => (5, 0),
             State::Closed => (6, 0),
+            State::Held(owner) => (7, owner),
+            State::Leased { owner, is_odd: false } => (8, owner),
+            State::Leased { owner, is_odd: true } => (9, owner),
+            State::Returned { is_odd: false } => (10, 0),
+            State::Returned { is_odd: true } => (11, 0),
         };
         self.position.0 << 16 | number << 12 | u64::from(owner & (OWNERS - 1))
     }
@@ -105,6 +150,11 @@ impl Stamp {
             4 => State::Taken(owner),
             5 => State::Done,
             6 => State::Closed,
+            7 => State::Held(owner),
+            8 => State::Leased { owner, is_odd: false },
+            9 => State::Leased { owner, is_odd: true },
+            10 => State::Returned { is_odd: false },
+            11 => State::Returned { is_odd: true },
             _ => State::Unknown,
         };
         Self { position: Position::new(bits >> 16), state }
@@ -125,6 +175,11 @@ mod tests {
             State::Taken(7),
             State::Done,
             State::Closed,
+            State::Held(8),
+            State::Leased { owner: 9, is_odd: false },
+            State::Leased { owner: OWNERS - 1, is_odd: true },
+            State::Returned { is_odd: false },
+            State::Returned { is_odd: true },
         ];
         for state in states {
             for position in [0, 1, 1 << 16, 1 << 32, POSITIONS] {

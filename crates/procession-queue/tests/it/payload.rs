@@ -1,9 +1,7 @@
 //! Items of every length.
 
-use std::fs::File;
-
-use procession_core::{Error, ErrorKind, Handle};
-use procession_queue::{GetError, PutError, Queue};
+use procession_core::{Error, ErrorKind};
+use procession_queue::{GetError, Queue};
 use serde::{Deserialize, Serialize};
 
 /// Lengths around each change of the place where an item lies.
@@ -66,15 +64,6 @@ fn memory_stays_flat_when_many_small_ones_go_through() {
         }
         assert!(queue.memory_bytes().unwrap() < 16 << 20, "{len}: {:?}", queue.memory_bytes());
     }
-}
-
-#[test]
-fn what_holds_handles_is_refused_and_stays_with_its_owner() {
-    let queue = Queue::new().unwrap();
-    let refused = queue.put(Handle(File::open("/dev/null").unwrap())).unwrap_err();
-    let PutError::Failed(error) = refused else { panic!("{refused:?}") };
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(queue.len().unwrap(), 0);
 }
 
 #[test]

@@ -42,17 +42,17 @@ fn put(world: &World, me: u16, item: u64, limit: Option<u64>) -> bool {
 fn get(world: &World, me: u16, limit: Option<u64>) -> Option<u64> {
     let line = line(world, limit);
     loop {
-        match line.take(me, |_| Ok(())).unwrap() {
+        match line.take(State::Taken(me), |_| Ok(true)).unwrap() {
             Take::Taken(ours) => {
                 let item = world.read(ours.slot);
-                line.finish(ours);
+                line.leave(ours, State::Done);
                 if limit.is_some() {
                     Bell(&world.putters).ring();
                 }
                 return Some(item);
             }
             Take::Closed => return None,
-            Take::Empty | Take::Busy(_) => {
+            Take::Empty | Take::Busy(_) | Take::Unprepared => {
                 let expected = Bell(&world.getters).announce();
                 if line.is_waiting().unwrap() {
                     world.getters.sleep(expected);
@@ -209,7 +209,7 @@ fn a_getter_that_dies_takes_one_item_along_and_no_wake_up() {
         let world = World::new(0, 2);
         let mortal = other(&world, |world| {
             // It takes what is there, or was woken and does not come to it.
-            let taken = line(world, None).take(1, |_| Ok(())).unwrap();
+            let taken = line(world, None).take(State::Taken(1), |_| Ok(true)).unwrap();
             let lost = world.settle(1);
             assert_eq!(lost, usize::from(matches!(taken, Take::Taken(_))));
             recover(world);

@@ -1,5 +1,7 @@
 //! Local socket pairs, and descriptors that travel through them.
 
+pub mod peek;
+
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,0 +1,302 @@
+//! Getting.
+
+use std::os::fd::OwnedFd;
+
+use procession_core::codec::{self, BlockBuilder, block_target};
+use procession_core::{Deadline, Error, ErrorKind, Message, Result};
+use procession_sys::block::SharedBytes;
+use procession_sys::prim::Ordering::SeqCst;
+use serde::de::DeserializeOwned;
+
+use super::patience::{Patience, Waited};
+use super::{Attached, Slot};
+use crate::books::own;
+use crate::held;
+use crate::payload::{Payload, len_of, read_inline, read_tag};
+use crate::raw::line::{Ours, Take};
+use crate::raw::stamp::{Stamp, State};
+
+/// From so many bytes on an item that is a block of bytes is read to where it will lie.
+const BLOCK: u64 = 1024;
+
+/// An item that is ours, and copies of its handles.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    pub(crate) ours: Ours<Slot<'a>>,
+    pub(super) handles: Vec<OwnedFd>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Got<T> {
+    Item(T),
+    /// Nothing until the deadline.
+    Empty,
+    Closed,
+}
+
+impl Attached {
+    /// Gets the next item, as a value.
+    #[inline]
+    pub(crate) fn get<T: DeserializeOwned>(&self, deadline: Deadline) -> Result<Got<T>> {
+        let me = self.me()?;
+        let Taken { ours, handles } = match self.take(State::Taken(me), deadline)? {
+            Got::Item(taken) => taken,
+            Got::Empty => return Ok(Got::Empty),
+            Got::Closed => return Ok(Got::Closed),
+        };
+        match Payload::read(ours.slot) {
+            Payload::Inline { len } => {
+                let bytes = read_inline(ours.slot, len);
+                self.finish(me, ours)?;
+                Message::decode_parts(&bytes[..len], handles).map(Got::Item)
+            }
+            payload => {
+                let copied = self.copy(ours.slot, payload);
+                self.finish(me, ours)?;
+                copied?.into_value(handles).map(Got::Item)
+            }
+        }
+    }
+
+    /// Takes the next item: its slot is `taken` then.
+    #[inline(always)]
+    pub(crate) fn take(&self, taken: State, deadline: Deadline) -> Result<Got<Taken<'_>>> {
+        if self.is_plain {
+            let take = self.memory.line().take(taken, |slot| self.prepare(slot))?;
+            if let Take::Taken(ours) = take {
+                self.say_room();
+                return Ok(Got::Item(Taken { ours, handles: Vec::new() }));
+            }
+        }
+        self.take_slowly(taken, deadline)
+    }
+
+    #[inline(never)]
+    fn take_slowly(&self, taken: State, deadline: Deadline) -> Result<Got<Taken<'_>>> {
+        let line = self.memory.line();
+        let me = taken.owner().unwrap_or_default();
+        let mut patience = Patience::new(self, deadline);
+        loop {
+            let Some((take, handles)) = self.take_once(taken, deadline)? else {
+                return Ok(Got::Empty);
+            };
+            let (owner, is_closed) = match take {
+                Take::Taken(ours) => {
+                    self.say_room();
+                    return Ok(Got::Item(Taken { ours, handles }));
+                }
+                Take::Empty | Take::Unprepared => (None, false),
+                Take::Busy(owner) => (Some(owner), false),
+                Take::Closed => match self.leased_elsewhere(me)? {
+                    Some(owner) => (Some(owner), true),
+                    None => return Ok(Got::Closed),
+                },
+            };
+            let owners = || Vec::from_iter(owner);
+            let is_waiting = || {
+                let is_waiting = match is_closed {
+                    true => self.leased_elsewhere(me).is_ok_and(|owner| owner.is_some()),
+                    false => line.is_waiting().unwrap_or(false),
+                };
+                is_waiting && !self.may_have_returned()
+            };
+            match patience.wait(self.memory.getters(), &owners, &is_waiting)? {
+                Waited::Look => {}
+                Waited::TimedOut => return Ok(Got::Empty),
+                Waited::Alone => return Ok(Got::Closed),
+            }
+        }
+    }
+
+    /// Takes what there is; nothing when that needs the books, and they were not free until the deadline.
+    fn take_once(
+        &self,
+        taken: State,
+        deadline: Deadline,
+    ) -> Result<Option<(Take<Slot<'_>>, Vec<OwnedFd>)>> {
+        let line = self.memory.line();
+        let may_have_returned = self.may_have_returned();
+        if !may_have_returned && self.memory.traits.bytes.is_none() {
+            match line.take(taken, |slot| self.prepare(slot))? {
+                Take::Unprepared => {}
+                take => return Ok(Some((take, Vec::new()))),
+            }
+        }
+        let Some(books) = self.books_for(deadline)? else { return Ok(None) };
+        let mut handles = Vec::new();
+        let returned = match may_have_returned {
+            true => books.take_returned(taken, |slot| {
+                handles = self.prepare_all(slot)?;
+                Ok(())
+            })?,
+            false => None,
+        };
+        let take = match returned {
+            Some(ours) => Take::Taken(ours),
+            None => line.take(taken, |slot| {
+                handles = self.prepare_all(slot)?;
+                Ok(true)
+            })?,
+        };
+        if let Take::Taken(ours) = &take {
+            books.count_bytes(0, len_of(ours.slot))?;
+            if let Some(tag) = read_tag(ours.slot)
+                && !matches!(taken, State::Leased { .. })
+            {
+                self.empty_depot(tag);
+            }
+        }
+        Ok(Some((take, handles)))
+    }
+
+    /// Maps what an item lies in, and copies its handles out of the depot, under the book lock.
+    fn prepare_all(&self, slot: Slot<'_>) -> Result<Vec<OwnedFd>> {
+        self.map(slot)?;
+        let Some(tag) = read_tag(slot) else { return Ok(Vec::new()) };
+        let missing =
+            || Error::new(ErrorKind::Broken, "the handles of an item are not in the depot");
+        self.depot.copy(tag)?.ok_or_else(missing)
+    }
+
+    /// Whether an item may have been given back.
+    #[inline]
+    pub(super) fn may_have_returned(&self) -> bool {
+        // ORDERING: SeqCst: after the announcement of who is about to sleep.
+        self.memory.traits.is_joinable && self.memory.returned().load(SeqCst) != 0
+    }
+
+    /// There is room for those who wait for it.
+    // The fence is the exchange by which the item was taken, or the book lock.
+    #[inline(always)]
+    fn say_room(&self) {
+        if self.memory.traits.bytes.is_some() {
+            // What is room enough for one is not for another.
+            self.memory.putters().ring_for_all();
+        } else if self.memory.traits.items.is_some() {
+            self.memory.putters().ring();
+        }
+    }
+
+    /// Maps what an item lies in, so that nothing fails once it is taken; not if it has handles, for which one needs the books.
+    #[inline(always)]
+    fn prepare(&self, slot: Slot<'_>) -> Result<bool> {
+        if read_tag(slot).is_some() {
+            return Ok(false);
+        }
+        self.map(slot).map(|()| true)
+    }
+
+    #[inline(always)]
+    fn map(&self, slot: Slot<'_>) -> Result<()> {
+        match Payload::read(slot) {
+            Payload::Nothing | Payload::Inline { .. } => {}
+            Payload::Span { extent, at, len } => drop(self.memory.bytes(extent, at, len)?),
+            Payload::Single { extent, len } => {
+                self.memory.bytes(extent, 0, len)?;
+                self.memory.record(extent)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies an item that is ours.
+    #[inline(never)]
+    pub(super) fn copy<T: DeserializeOwned>(
+        &self,
+        slot: Slot<'_>,
+        payload: Payload,
+    ) -> Result<Copied<T>> {
+        match payload {
+            Payload::Nothing => {
+                Err(Error::new(ErrorKind::Broken, "the queue's memory was written over"))
+            }
+            Payload::Inline { len } => Ok(Copied::Bytes(read_inline(slot, len)[..len].to_vec())),
+            Payload::Span { extent, at, len } => copy_out(self.memory.bytes(extent, at, len)?),
+            Payload::Single { extent, len } => copy_out(self.memory.bytes(extent, 0, len)?),
+        }
+    }
+
+    /// The item was read, and is not needed any more.
+    #[inline(always)]
+    fn finish(&self, me: u16, ours: Ours<Slot<'_>>) -> Result<()> {
+        if self.memory.traits.is_joinable {
+            // Its payload goes, its slot stays until it is done.
+            held::push(self.key(), ours.position)?;
+            return self.free(me, ours, || self.memory.line().leave(ours, State::Held(me)));
+        }
+        self.free(me, ours, || self.done(ours))
+    }
+
+    /// Does `leave`, after which nothing names the item's extent, and frees that.
+    #[inline(always)]
+    pub(super) fn free(&self, me: u16, ours: Ours<Slot<'_>>, leave: impl FnOnce()) -> Result<()> {
+        let Payload::Single { extent, .. } = Payload::read(ours.slot) else {
+            leave();
+            return Ok(());
+        };
+        own(&self.memory, extent, me)?;
+        leave();
+        self.books_now()?.free_single(extent, me)
+    }
+
+    /// Takes an item away that nobody will get; whether there was one.
+    pub(crate) fn discard(&self) -> Result<bool> {
+        let me = self.me()?;
+        match self.take(State::Taken(me), Deadline::NEVER)? {
+            Got::Item(Taken { ours, .. }) => self.free(me, ours, || self.done(ours)).map(|()| true),
+            Got::Empty | Got::Closed => Ok(false),
+        }
+    }
+
+    /// Another process that works on an item which it may give back.
+    fn leased_elsewhere(&self, me: u16) -> Result<Option<u16>> {
+        if !self.memory.traits.is_joinable {
+            return Ok(None);
+        }
+        self.memory.line().find_left(self.memory.done(), |state| match state {
+            State::Leased { owner, .. } if owner != me => Some(owner),
+            _ => None,
+        })
+    }
+
+    /// How far the item in a slot of ours is.
+    pub(super) fn state(&self, ours: Ours<Slot<'_>>) -> State {
+        Stamp::from_bits(ours.slot[0].load(SeqCst)).state
+    }
+}
+
+/// An item that was copied out of shared memory.
+pub(super) enum Copied<T> {
+    Bytes(Vec<u8>),
+    Block(BlockBuilder<T>),
+}
+
+fn copy_out<T: DeserializeOwned>(bytes: SharedBytes<'_>) -> Result<Copied<T>> {
+    const FRONT: usize = codec::Block::MOST_HEAD;
+    let target = block_target::<T>().filter(|_| bytes.len() as u64 >= BLOCK);
+    let Some(target) = target else { return Ok(Copied::Bytes(bytes.read_vec())) };
+    let mut front = [0; FRONT];
+    bytes.read(0, &mut front);
+    let mut builder = target.begin(&front, bytes.len())?;
+    let mut at = FRONT;
+    loop {
+        let rest = builder.rest()?;
+        if rest.is_empty() {
+            return Ok(Copied::Block(builder));
+        }
+        let now = rest.len();
+        bytes.read(at, rest);
+        builder.advance(now);
+        at += now;
+    }
+}
+
+impl<T: DeserializeOwned> Copied<T> {
+    pub(super) fn into_value(self, handles: Vec<OwnedFd>) -> Result<T> {
+        match self {
+            Self::Bytes(bytes) => Message::decode_parts(&bytes, handles),
+            Self::Block(builder) => builder.finish(),
+        }
+    }
+}
