@@ -57,6 +57,10 @@ impl Workshop {
         match source {
             Source::Bin(name) => Ok(vec![self.build_bin(name)?.into()]),
             Source::PeerBin(name) => Ok(vec![self.build_peer(name)?.into()]),
+            Source::PeerBinWith(name, needed) => {
+                find_on_path(needed)?;
+                Ok(vec![self.build_peer(name)?.into()])
+            }
             Source::Nowhere(reason) => Err(reason.to_owned()),
             Source::Example(name) => Ok(vec![self.build_example(name)?.into()]),
             Source::Python(script) => {
@@ -138,5 +142,26 @@ impl Workshop {
             complain(&format!("# {} is not CPython 3.13", candidate.display()));
         }
         Err("CPython 3.13 was not found; PYTHON_3_13 may say where it is".to_owned())
+    }
+}
+
+/// Programs that the system's packages bring, which nobody has to have.
+fn find_on_path(program: &str) -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+        .ok_or_else(|| format!("{program} was not found in PATH"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_not_installed_is_told_by_name() {
+        assert!(find_on_path("sh").is_ok_and(|file| file.ends_with("sh")));
+        let problem = find_on_path("no-such-program-of-ours").unwrap_err();
+        assert_eq!(problem, "no-such-program-of-ours was not found in PATH");
     }
 }

@@ -1,6 +1,11 @@
 //! What a family of benchmarks consists of: contenders, metrics, and what is compared with what.
+//!
+//! Most families are three tables: [`metrics`], [`contenders`] and [`comparisons`] read them, and [`Family::of_printed_figures`]
+//! has the rest.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::num::NonZero;
 
 use serde::Deserialize;
 
@@ -33,6 +38,22 @@ pub(crate) struct Family {
 }
 
 impl Family {
+    /// Nobody yet, whose programs print their figures line by line and need no tools.
+    pub(crate) fn of_printed_figures() -> Self {
+        Self {
+            name: "",
+            metrics: Vec::new(),
+            columns: 1,
+            limit: "",
+            contenders: Vec::new(),
+            comparisons: Vec::new(),
+            tools: &[],
+            with_peak: false,
+            read: Box::new(read_lines),
+            lines: Box::new(|outcome| Ok(outcome.stdout.clone())),
+        }
+    }
+
     /// The runs of a contender, or the one that the environment asks for already: another harness
     /// sets the parent's memory itself.
     pub(crate) fn lines_runs(&self, contender: &Contender) -> Vec<Env> {
@@ -90,6 +111,8 @@ pub(crate) enum Source {
     Bin(&'static str),
     /// A binary of the peers' own workspace.
     PeerBin(&'static str),
+    /// The same, which starts a program that may not be installed.
+    PeerBinWith(&'static str, &'static str),
     /// An example program.
     Example(&'static str),
     /// A script of the peers, for CPython 3.13.
@@ -113,6 +136,55 @@ pub(crate) struct Comparison {
     pub(crate) subject: &'static str,
     pub(crate) against: &'static str,
     pub(crate) metrics: Vec<String>,
+}
+
+/// A metric as a family's table has it: its name, its unit, and which way it gets better.
+pub(crate) type MetricRow = (&'static str, &'static str, Better);
+
+/// A contender as a family's table has it: its name, its kind, where its program comes from, and that one's argument, or nothing.
+pub(crate) type ContenderRow = (&'static str, Kind, Source, &'static str);
+
+/// A comparison as a family's table has it: subject, what it is compared with, and in what.
+pub(crate) type ComparisonRow = (&'static str, &'static str, &'static [&'static str]);
+
+/// The argument of those that never sleep.
+const SPIN: &str = "spin";
+/// Why they are left out on one processor.
+const WOULD_SPIN: &str = "on one processor it spins until it is interrupted";
+
+pub(crate) fn metrics(rows: &[MetricRow]) -> Vec<Metric> {
+    rows.iter().map(|&(name, unit, better)| Metric::new(name, unit, better)).collect()
+}
+
+/// `cpus` is the list that all processes are bound to, where one was given. On one processor those that never sleep are left out.
+pub(crate) fn contenders(rows: &[ContenderRow], cpus: Option<&str>) -> Vec<Contender> {
+    let is_alone = has_one_processor(cpus);
+    let contender = |&(name, kind, source, argument): &ContenderRow| Contender {
+        name,
+        kind,
+        source: if is_alone && argument == SPIN { Source::Nowhere(WOULD_SPIN) } else { source },
+        args: Some(argument).filter(|text| !text.is_empty()).map(Into::into).into_iter().collect(),
+        runs: vec![Env::new()],
+    };
+    rows.iter().map(contender).collect()
+}
+
+pub(crate) fn comparisons(rows: &[ComparisonRow]) -> Vec<Comparison> {
+    let comparison = |&(subject, against, metrics): &ComparisonRow| Comparison {
+        subject,
+        against,
+        metrics: metrics.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    rows.iter().map(comparison).collect()
+}
+
+/// Whether two processes never run at once.
+fn has_one_processor(cpus: Option<&str>) -> bool {
+    let usable = match cpus {
+        Some(list) => list.split(',').map(str::trim).collect::<BTreeSet<_>>().len(),
+        None => std::thread::available_parallelism().map_or(1, NonZero::get),
+    };
+    usable == 1
 }
 
 /// One figure of one run.

@@ -1,6 +1,6 @@
 //! Family `socket`: messages between two processes over a Unix socket and over TCP within the machine.
 
-use super::family::{Better, Comparison, Contender, Env, Family, Kind, Metric, Source, read_lines};
+use super::family::{Better, Comparison, ContenderRow, Family, Kind, Metric, Source, contenders};
 
 pub(crate) fn family() -> Family {
     let metrics = |kind: &str| {
@@ -21,13 +21,10 @@ pub(crate) fn family() -> Family {
         name: "socket",
         columns: METRICS.len(),
         limit: "plain frames",
-        contenders: contenders(),
+        contenders: contenders(CONTENDERS, None),
         comparisons,
         metrics,
-        tools: &[],
-        with_peak: false,
-        read: Box::new(read_lines),
-        lines: Box::new(|outcome| Ok(outcome.stdout.clone())),
+        ..Family::of_printed_figures()
     }
 }
 
@@ -48,36 +45,20 @@ fn without_tails(mut comparison: Comparison) -> Comparison {
     comparison
 }
 
-fn contenders() -> Vec<Contender> {
-    [
-        ("plain frames", Kind::Limit, Source::Bin("socket_frames")),
-        ("procession", Kind::Ours, Source::Bin("socket_procession")),
-        ("CPython 3.13", Kind::Peer, Source::Python("sockets.py")),
-    ]
-    .map(|(name, kind, source)| Contender {
-        name,
-        kind,
-        source,
-        args: Vec::new(),
-        runs: vec![Env::new()],
-    })
-    .into()
-}
+const CONTENDERS: &[ContenderRow] = &[
+    ("plain frames", Kind::Limit, Source::Bin("socket_frames"), ""),
+    ("procession", Kind::Ours, Source::Bin("socket_procession"), ""),
+    ("CPython 3.13", Kind::Peer, Source::Python("sockets.py"), ""),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn comparisons_are_of_figures_and_rows_that_exist() {
+    fn both_kinds_of_sockets_have_all_figures_and_tails_are_not_compared() {
         let family = family();
-        let has_row = |name| family.contenders.iter().any(|one| one.name == name);
-        let has_figure = |name: &String| family.metrics.iter().any(|metric| metric.name == *name);
         assert_eq!(family.metrics.len(), 14);
-        assert!(has_row(family.limit));
-        for one in &family.comparisons {
-            assert!(has_row(one.subject) && has_row(one.against), "{}", one.against);
-            assert!(one.metrics.len() == 12 && one.metrics.iter().all(has_figure));
-        }
+        assert!(family.comparisons.iter().all(|one| one.metrics.len() == 12));
     }
 }

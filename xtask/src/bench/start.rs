@@ -1,6 +1,8 @@
 //! Family `start`: from asking for a process to its first message, and to having reaped it.
 
-use super::family::{Better, Comparison, Contender, Env, Family, Kind, Metric, Source, read_lines};
+use super::family::{
+    Better, Comparison, Contender, ContenderRow, Env, Family, Kind, Metric, Source,
+};
 
 /// What the parent holds in touched memory, in MiB.
 const PARENT_MIB: [&str; 2] = ["10", "1024"];
@@ -27,37 +29,31 @@ pub(crate) fn family() -> Family {
             compare("procession fork", "CPython 3.13 fork"),
         ],
         tools: &["tiny"],
-        with_peak: false,
-        read: Box::new(read_lines),
-        lines: Box::new(|outcome| Ok(outcome.stdout.clone())),
+        ..Family::of_printed_figures()
     }
 }
 
-/// Ours runs right after `posix_spawn`, so that the two see the same machine.
 fn contenders() -> Vec<Contender> {
-    use Kind::{Limit, Ours, Peer};
-    use Source::{Bin, PeerBin, Python};
-    [
-        ("thread", Limit, Bin("start"), "thread"),
-        ("fork", Limit, Bin("start"), "fork"),
-        ("std Command", Limit, Bin("start"), "std-command"),
-        ("zygote fork", Limit, Bin("start"), "zygote"),
-        ("posix_spawn", Limit, Bin("start"), "posix_spawn"),
-        ("procession", Ours, Bin("start_procession"), "forkserver"),
-        ("procession spawn", Ours, Bin("start_procession"), "spawn"),
-        ("procession fork", Ours, Bin("start_procession"), "fork"),
-        ("procspawn", Peer, PeerBin("start_procspawn"), ""),
-        ("crossmist", Peer, PeerBin("start_crossmist"), ""),
-        ("CPython 3.13 fork", Peer, Python("start.py"), "fork"),
-        ("CPython 3.13 spawn", Peer, Python("start.py"), "spawn"),
-        ("CPython 3.13 forkserver", Peer, Python("start.py"), "forkserver"),
-    ]
-    .map(|(name, kind, source, argument)| Contender {
-        name,
-        kind,
-        source,
-        args: Some(argument).filter(|text| !text.is_empty()).map(Into::into).into_iter().collect(),
-        runs: PARENT_MIB.map(|mib| Env::from([("PEERS_RSS_MB", mib.to_owned())])).into(),
-    })
-    .into()
+    let mut contenders = super::family::contenders(CONTENDERS, None);
+    for contender in &mut contenders {
+        contender.runs = PARENT_MIB.map(|mib| Env::from([("PEERS_RSS_MB", mib.to_owned())])).into();
+    }
+    contenders
 }
+
+/// Ours runs right after `posix_spawn`, so that the two see the same machine.
+const CONTENDERS: &[ContenderRow] = &[
+    ("thread", Kind::Limit, Source::Bin("start"), "thread"),
+    ("fork", Kind::Limit, Source::Bin("start"), "fork"),
+    ("std Command", Kind::Limit, Source::Bin("start"), "std-command"),
+    ("zygote fork", Kind::Limit, Source::Bin("start"), "zygote"),
+    ("posix_spawn", Kind::Limit, Source::Bin("start"), "posix_spawn"),
+    ("procession", Kind::Ours, Source::Bin("start_procession"), "forkserver"),
+    ("procession spawn", Kind::Ours, Source::Bin("start_procession"), "spawn"),
+    ("procession fork", Kind::Ours, Source::Bin("start_procession"), "fork"),
+    ("procspawn", Kind::Peer, Source::PeerBin("start_procspawn"), ""),
+    ("crossmist", Kind::Peer, Source::PeerBin("start_crossmist"), ""),
+    ("CPython 3.13 fork", Kind::Peer, Source::Python("start.py"), "fork"),
+    ("CPython 3.13 spawn", Kind::Peer, Source::Python("start.py"), "spawn"),
+    ("CPython 3.13 forkserver", Kind::Peer, Source::Python("start.py"), "forkserver"),
+];

@@ -52,3 +52,80 @@ fn ours_must_take_part_and_go_well() {
     assert!(verdict(&family, &[], &missing).is_err());
     assert!(verdict(&family, &[], &vec![("procspawn", "no network".to_owned())]).is_ok());
 }
+
+/// A family that depends on the processors.
+struct Case {
+    family: fn(Option<&str>) -> Family,
+    /// The one of ours that another harness gets.
+    default: &'static str,
+    spinners: &'static [&'static str],
+}
+
+const CASES: [Case; 4] = [
+    Case { family: sync::family, default: "procession", spinners: &["spin", "procession spin"] },
+    Case {
+        family: pipe::family,
+        default: "procession",
+        spinners: &["spinning ring", "procession spin"],
+    },
+    Case {
+        family: sharedmem::family,
+        default: "procession blocks",
+        spinners: &["procession blocks spin", "procession values spin"],
+    },
+    Case { family: queue::family, default: "procession", spinners: &["procession spin"] },
+];
+
+#[test]
+fn comparisons_are_of_figures_and_rows_that_exist() {
+    let others = [start::family(), socket::family()];
+    for family in CASES.iter().map(|case| (case.family)(Some("0,1"))).chain(others) {
+        let name = family.name;
+        let has_row = |name| family.contenders.iter().any(|one| one.name == name);
+        let has_figure = |name: &String| family.metrics.iter().any(|metric| metric.name == *name);
+        assert!(has_row(family.limit), "{name}");
+        assert!(!family.comparisons.is_empty(), "{name}");
+        for one in &family.comparisons {
+            assert!(has_row(one.subject) && has_row(one.against), "{name}: {}", one.against);
+            assert!(!one.metrics.is_empty(), "{name}: {}", one.against);
+            assert!(one.metrics.iter().all(has_figure), "{name}: {:?}", one.metrics);
+        }
+    }
+}
+
+#[test]
+fn another_harness_gets_the_default() {
+    for case in CASES {
+        let family = (case.family)(Some("0"));
+        let first = family.contenders.iter().find(|one| one.kind == Kind::Ours);
+        assert_eq!(first.map(|one| one.name), Some(case.default), "{}", family.name);
+    }
+}
+
+#[test]
+fn who_never_sleeps_needs_two_processors() {
+    for case in CASES {
+        let left_out = |cpus| {
+            let contenders = (case.family)(Some(cpus)).contenders;
+            let is_left_out = |one: &&Contender| matches!(one.source, Source::Nowhere(_));
+            contenders.iter().filter(is_left_out).map(|one| one.name).collect::<Vec<_>>()
+        };
+        assert_eq!(left_out("0"), case.spinners);
+        assert_eq!(left_out("1, 1"), case.spinners);
+        assert!(left_out("0,1").is_empty());
+    }
+}
+
+#[test]
+fn who_was_left_out_on_purpose_is_not_missed() {
+    let missing = |name: &'static str| vec![(name, "a reason".to_owned())];
+    for Case { family, default, spinners } in CASES {
+        for spinner in spinners {
+            assert!(verdict(&family(Some("0")), &[], &missing(spinner)).is_ok());
+            assert!(verdict(&family(Some("0,1")), &[], &missing(spinner)).is_err());
+        }
+        for needed in [default, family(None).limit] {
+            assert!(verdict(&family(Some("0")), &[], &missing(needed)).is_err());
+        }
+    }
+}
