@@ -276,7 +276,7 @@ impl Bell<'_> {
 mod tests {
     use std::array;
 
-    use procession_benches::board::{Board, WORDS};
+    use procession_benches::board::{Board, WORDS, await_value};
     use procession_benches::crew::Threads;
 
     use super::*;
@@ -310,5 +310,28 @@ mod tests {
             assert_eq!(ring.get(&mut room).unwrap(), [turn; 1 << 10]);
             assert_eq!(ring.get(&mut room).unwrap(), [turn + 100; 3]);
         }
+    }
+    #[test]
+    fn nobody_sleeps_beside_an_item_when_putters_end_in_another_order_than_they_began() {
+        let ring = Ring { looks: Looks::Pausing(0), ..Ring::new(4, 8).unwrap() };
+        let (bell, got) = (ring.bell(FILLED), AtomicU64::new(0));
+        let (at, slot, _) = ring.claim(PUT_AT, 0, EMPTIED).unwrap();
+        let outcome = thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| ring.get_word().map(|word| got.fetch_add(word, SeqCst)));
+            }
+            await_value(bell.sleepers, 2, thread::yield_now).unwrap();
+            ring.put_word(1).unwrap();
+            // Whom that woke finds nothing at its position, and sleeps again.
+            (0..1000).for_each(|_| thread::yield_now());
+            slot[BODY].store(1, Relaxed);
+            slot[TURN].store(at + 1, Release);
+            bell.ring().unwrap();
+            let outcome = await_value(&got, 2, thread::yield_now);
+            // Lets them end in any case.
+            bell.ring().unwrap();
+            outcome
+        });
+        outcome.unwrap();
     }
 }

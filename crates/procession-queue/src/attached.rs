@@ -1,7 +1,7 @@
 //! A queue as a process has it: mapped once, however many handles there are.
 //!
 //! `put` and `get` are what their names say, `lease` what an item is until it is done, `join` who waits for that, `patience` how one
-//! waits, `travel` how a queue goes to other processes.
+//! waits, `watch` how one waits for other things as well, `travel` how a queue goes to other processes.
 
 mod get;
 mod join;
@@ -9,6 +9,7 @@ mod lease;
 mod patience;
 mod put;
 mod travel;
+mod watch;
 
 pub(crate) use get::Got;
 #[cfg(all(test, not(loom)))]
@@ -16,6 +17,7 @@ pub(crate) use get::Taken;
 pub(crate) use join::Joined;
 pub(crate) use lease::Hold;
 pub(crate) use put::Put;
+use watch::Watch;
 
 use std::time::Duration;
 
@@ -24,8 +26,8 @@ use procession_core::family::ProcessId;
 use procession_core::{Deadline, Error, ErrorKind, Result};
 use procession_sync::Lock;
 use procession_sys::before_main;
-use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Relaxed, SeqCst};
+use procession_sys::prim::{AtomicU64, OnceLock};
 
 use crate::books::{Books, Tally};
 use crate::debts;
@@ -52,6 +54,9 @@ pub(crate) struct Attached {
     seen: AtomicU64,
     /// Whether items are taken without books, and done when they are got.
     is_plain: bool,
+    watch: OnceLock<Box<Watch>>,
+    /// Whether this is the one that such a thread has.
+    is_twin: bool,
 }
 
 impl Attached {
@@ -63,7 +68,16 @@ impl Attached {
 
     fn of(object: Object, lock: Lock, memory: Memory, depot: Depot) -> Self {
         let is_plain = !memory.traits.is_joinable && memory.traits.bytes.is_none();
-        Self { object, lock, memory, depot, seen: AtomicU64::new(0), is_plain }
+        Self {
+            object,
+            lock,
+            memory,
+            depot,
+            seen: AtomicU64::new(0),
+            is_plain,
+            watch: OnceLock::new(),
+            is_twin: false,
+        }
     }
 
     /// What names the queue in this process.
@@ -205,6 +219,10 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
+        if self.is_twin {
+            return;
+        }
+        self.stop_watch();
         // Nobody of this process can say any more that what it got is done.
         if let Ok(held) = held::forget(self.key())
             && !held.is_empty()

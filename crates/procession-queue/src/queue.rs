@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use procession_connection::Waitable;
 use procession_core::codec::{self, Block};
 use procession_core::{Deadline, Message, Result};
 use serde::de::{DeserializeOwned, Error as _};
@@ -443,6 +445,35 @@ impl<'a, T: DeserializeOwned> IntoIterator for &'a Queue<T> {
 
     fn into_iter(self) -> Iter<'a, T> {
         self.iter()
+    }
+}
+
+impl<T> Waitable for Queue<T> {
+    fn readable_fd(&self) -> Result<BorrowedFd<'_>> {
+        self.attached.readable_fd()
+    }
+
+    fn is_ready(&self) -> Result<bool> {
+        self.attached.is_ready()
+    }
+}
+
+impl<T> AsFd for Queue<T> {
+    /// A descriptor to wait for together with others, in `poll(2)`, `epoll(7)` or a crate over them, or by
+    /// [`wait`](procession_connection::wait): readable while there is something to be got, or the end of the queue, and for a moment longer when
+    /// another process has got it. It is made on the first call, and takes a thread of this process that waits as those do who
+    /// get; what it says is taken back when somebody of this process has found nothing.
+    ///
+    /// Reading or writing it by any other way is an error.
+    ///
+    /// # Panics
+    ///
+    /// On the first call, when this process may open no more descriptors or has no room for a thread.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.attached.readable_fd() {
+            Ok(fd) => fd,
+            Err(error) => panic!("no descriptor to wait for a queue: {error}"),
+        }
     }
 }
 

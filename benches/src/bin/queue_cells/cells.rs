@@ -37,7 +37,7 @@ const NAP: Duration = Duration::from_micros(50);
 
 /// How many items go through, by their length: so many that the fastest take a tenth of a second. All have the same, but for those
 /// that make system calls for each item.
-pub(crate) const MANY: [usize; 3] = [4_000_000, 2_000_000, 4_000];
+pub(crate) const MANY: [usize; 3] = [6_000_000, 2_000_000, 5_000];
 
 /// One measurement.
 #[derive(Debug, Clone, Copy)]

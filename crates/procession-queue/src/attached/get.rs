@@ -93,6 +93,7 @@ impl Attached {
                     None => return Ok(Got::Closed),
                 },
             };
+            self.say_nothing_there();
             let owners = || Vec::from_iter(owner);
             let is_waiting = || {
                 let is_waiting = match is_closed {

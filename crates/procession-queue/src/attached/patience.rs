@@ -30,6 +30,11 @@ impl<'a> Patience<'a> {
         Self { queue, spin, wait, deadline }
     }
 
+    /// For who has time, and does not spin.
+    pub(super) fn sleeping(queue: &'a Attached) -> Self {
+        Self { spin: Spin::none(), ..Self::new(queue, Deadline::NEVER) }
+    }
+
     /// Waits while it `is_waiting`, or longer than necessary, or not long enough.
     pub(super) fn wait(
         &mut self,

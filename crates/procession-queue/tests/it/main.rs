@@ -8,3 +8,4 @@ mod model;
 mod order;
 mod payload;
 mod waiting;
+mod watch;
