@@ -2,7 +2,8 @@
 //!
 //! Word 1 of a slot: the length (bits 0 to 39), how often the item was given back (40 to 54), whether the [depot](crate::depot) has
 //! something of it (55), and the kind (56 to 63). Word 2: where an item that is not inline lies, the class of its
-//! extent (56 to 63), which of these (32 to 55), and the first byte (0 to 31). Words 2 to 7 of an inline item are the item. Word 7 of one
+//! extent (56 to 63), which of these (32 to 55), and the first byte (0 to 31). Words 2 to 7 of an inline item are the item. Words 3 to 6 of
+//! one that has an extent of its own are its first bytes, so that a megabyte with its length fits into a megabyte. Word 7 of one
 //! with something in the depot is what that is called there.
 
 use procession_sys::prim::AtomicU64;
@@ -15,6 +16,9 @@ pub(crate) const INLINE: usize = 48;
 
 /// The same of an item that has something in the depot.
 pub(crate) const INLINE_WITH_TAG: usize = 40;
+
+/// So many bytes of an item that has an extent of its own lie in its slot.
+pub(crate) const FRONT: usize = 32;
 
 const LENGTH: u64 = (1 << 40) - 1;
 const RETURNS_AT: u32 = 40;
@@ -36,7 +40,7 @@ pub(crate) enum Payload {
         at: u32,
         len: u64,
     },
-    /// In an extent of its own.
+    /// In an extent of its own, but for the [front](FRONT).
     Single {
         extent: Extent,
         len: u64,
@@ -109,6 +113,28 @@ pub(crate) fn write_returns(slot: &[AtomicU64], returns: u16) {
     let rest = slot[1].load(Relaxed) & !(RETURNS << RETURNS_AT);
     // ORDERING: Release: in the order of the program, for whoever settles our death: before the state changes.
     slot[1].store(rest | u64::from(returns) << RETURNS_AT, Release);
+}
+
+/// How many bytes of an item of `len` bytes lie in its own extent.
+pub(crate) fn behind_front(len: u64) -> u64 {
+    len.saturating_sub(FRONT as u64)
+}
+
+/// Writes the first bytes of an item that has an extent of its own.
+pub(crate) fn write_front(slot: &[AtomicU64], front: &[u8; FRONT]) {
+    let (parts, _) = front.as_chunks();
+    for (word, part) in slot[3..].iter().zip(parts) {
+        word.store(u64::from_le_bytes(*part), Relaxed);
+    }
+}
+
+/// The first bytes of an item that has an extent of its own.
+pub(crate) fn read_front(slot: &[AtomicU64]) -> [u8; FRONT] {
+    let mut front = [0; FRONT];
+    for (part, word) in front.chunks_exact_mut(8).zip(&slot[3..]) {
+        part.copy_from_slice(&word.load(Relaxed).to_le_bytes());
+    }
+    front
 }
 
 /// Writes the bytes of an inline item.
@@ -184,6 +210,18 @@ mod tests {
         write_tag(&slot, 5);
         assert_eq!((returns(&slot, true), read_tag(&slot)), (999, Some(5)));
         assert_eq!(Payload::read(&slot), Payload::Inline { len: 7 });
+    }
+
+    #[test]
+    fn a_front_comes_back_beside_everything_else() {
+        let (slot, extent) = (slot(), Extent { class: 3, number: 5 });
+        let front = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        Payload::Single { extent, len: 1 << 20 }.write(&slot);
+        write_front(&slot, &front);
+        write_tag(&slot, 9);
+        assert_eq!((read_front(&slot), read_tag(&slot)), (front, Some(9)));
+        assert_eq!(Payload::read(&slot), Payload::Single { extent, len: 1 << 20 });
+        assert_eq!([31, 32, 33].map(behind_front), [0, 0, 1]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::patience::{Patience, Waited};
 use super::{Attached, Slot};
 use crate::books::own;
 use crate::held;
-use crate::payload::{Payload, len_of, read_inline, read_tag};
+use crate::payload::{FRONT, Payload, behind_front, len_of, read_front, read_inline, read_tag};
 use crate::raw::line::{Ours, Take};
 use crate::raw::stamp::{Stamp, State};
 
@@ -194,7 +194,7 @@ impl Attached {
             Payload::Nothing | Payload::Inline { .. } => {}
             Payload::Span { extent, at, len } => drop(self.memory.bytes(extent, at, len)?),
             Payload::Single { extent, len } => {
-                self.memory.bytes(extent, 0, len)?;
+                self.memory.bytes(extent, 0, behind_front(len))?;
                 self.memory.record(extent)?;
             }
         }
@@ -213,8 +213,14 @@ impl Attached {
                 Err(Error::new(ErrorKind::Broken, "the queue's memory was written over"))
             }
             Payload::Inline { len } => Ok(Copied::Bytes(read_inline(slot, len)[..len].to_vec())),
-            Payload::Span { extent, at, len } => copy_out(self.memory.bytes(extent, at, len)?),
-            Payload::Single { extent, len } => copy_out(self.memory.bytes(extent, 0, len)?),
+            Payload::Span { extent, at, len } => {
+                let rest = self.memory.bytes(extent, at, len)?;
+                copy_out(&Source { front: [0; FRONT], fronts: 0, rest })
+            }
+            Payload::Single { extent, len } => {
+                let rest = self.memory.bytes(extent, 0, behind_front(len))?;
+                copy_out(&Source { front: read_front(slot), fronts: FRONT, rest })
+            }
         }
     }
 
@@ -273,21 +279,52 @@ pub(super) enum Copied<T> {
     Block(BlockBuilder<T>),
 }
 
-fn copy_out<T: DeserializeOwned>(bytes: SharedBytes<'_>) -> Result<Copied<T>> {
-    const FRONT: usize = codec::Block::MOST_HEAD;
-    let target = block_target::<T>().filter(|_| bytes.len() as u64 >= BLOCK);
-    let Some(target) = target else { return Ok(Copied::Bytes(bytes.read_vec())) };
-    let mut front = [0; FRONT];
-    bytes.read(0, &mut front);
-    let mut builder = target.begin(&front, bytes.len())?;
-    let mut at = FRONT;
+/// Where the bytes of an item lie.
+struct Source<'a> {
+    front: [u8; FRONT],
+    /// How many of the front there are.
+    fronts: usize,
+    rest: SharedBytes<'a>,
+}
+
+impl Source<'_> {
+    fn len(&self) -> usize {
+        self.fronts + self.rest.len()
+    }
+
+    fn read(&self, at: usize, out: &mut [u8]) {
+        let of_front = self.front[..self.fronts].get(at..).unwrap_or_default();
+        let count = of_front.len().min(out.len());
+        let (first, second) = out.split_at_mut(count);
+        first.copy_from_slice(&of_front[..count]);
+        if !second.is_empty() {
+            self.rest.read(at + count - self.fronts, second);
+        }
+    }
+
+    fn to_vec(&self) -> Vec<u8> {
+        let mut vec = Vec::with_capacity(self.len());
+        vec.extend_from_slice(&self.front[..self.fronts]);
+        self.rest.append_to(&mut vec);
+        vec
+    }
+}
+
+fn copy_out<T: DeserializeOwned>(source: &Source<'_>) -> Result<Copied<T>> {
+    const HEAD: usize = codec::Block::MOST_HEAD;
+    let target = block_target::<T>().filter(|_| source.len() as u64 >= BLOCK);
+    let Some(target) = target else { return Ok(Copied::Bytes(source.to_vec())) };
+    let mut head = [0; HEAD];
+    source.read(0, &mut head);
+    let mut builder = target.begin(&head, source.len())?;
+    let mut at = HEAD;
     loop {
         let rest = builder.rest()?;
         if rest.is_empty() {
             return Ok(Copied::Block(builder));
         }
         let now = rest.len();
-        bytes.read(at, rest);
+        source.read(at, rest);
         builder.advance(now);
         at += now;
     }

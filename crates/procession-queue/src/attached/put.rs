@@ -11,7 +11,9 @@ use super::patience::{Patience, Waited};
 use super::{Attached, Slot, close_spans};
 use crate::books::{self, Books, Record};
 use crate::memory::Extent;
-use crate::payload::{INLINE, INLINE_WITH_TAG, Payload, write_inline, write_tag};
+use crate::payload::{
+    FRONT, INLINE, INLINE_WITH_TAG, Payload, behind_front, write_front, write_inline, write_tag,
+};
 use crate::raw::line::{Claim, Ours};
 use crate::spans;
 
@@ -121,17 +123,26 @@ impl Attached {
         handles: &[OwnedFd],
         deadline: Deadline,
     ) -> Result<Put> {
-        let class = Extent::class_for(len).ok_or_else(|| {
+        let class = Extent::class_for(behind_front(len)).ok_or_else(|| {
             let text = format!("an item of {len} bytes, at most {}", Extent::size(15));
             Error::new(ErrorKind::TooLarge, text)
         })?;
+        let front: [u8; FRONT] = std::array::from_fn(|at| {
+            let [first, second] = parts;
+            *first.get(at).unwrap_or_else(|| &second[at - first.len()])
+        });
         let Some(books) = self.books_for(deadline)? else { return Ok(Put::Full) };
         let extent = books.take_extent(class, Record::Single { owner: me })?;
         drop(books);
-        let put = self.memory.bytes(extent, 0, len).and_then(|bytes| {
-            fill(bytes, parts);
+        let put = self.memory.bytes(extent, 0, behind_front(len)).and_then(|bytes| {
+            let [first, second] = parts;
+            let of_second = FRONT.saturating_sub(first.len());
+            fill(bytes, [first.get(FRONT..).unwrap_or_default(), &second[of_second..]]);
             let payload = Payload::Single { extent, len };
-            self.place(me, len, handles, deadline, |slot| payload.write(slot))
+            self.place(me, len, handles, deadline, |slot| {
+                write_front(slot, &front);
+                payload.write(slot);
+            })
         });
         if !matches!(put, Ok(Put::Done)) {
             self.books_now()?.free_single(extent, me)?;

@@ -9,9 +9,13 @@ use super::{Books, Record};
 use crate::memory::{CHUNK_BYTES, CHUNKS, CLASSES, Extent, RESIDENT_AT, USED_AT, place_in};
 use procession_sys::prim::Ordering::Acquire;
 
-/// So much free memory stays with the queue: a fresh page costs some 5 µs on a virtual machine (`docs/benchmarks.md`), and 32 MiB are
-/// little beside what needs extents at all.
+/// So much free memory stays with the queue at most: a fresh page costs some 5 µs on a virtual machine (`docs/benchmarks.md`), and 32
+/// MiB are little beside what needs extents at all.
 const KEPT: u64 = 32 << 20;
+
+/// How much stays now: what was taken last, less for each that comes back. So a queue that is drained gives its memory back, and one
+/// that is in use keeps it.
+const BUDGET: u64 = 28;
 
 /// Bytes of free memory that stayed; for each kind, in front of which word of bits there is none free, and which was used last.
 const IDLE: u64 = 22;
@@ -72,6 +76,7 @@ impl Books<'_> {
             self.set(HIGH + kind, number + 1)?;
         }
         self.set_bits(USED_AT, kind, word, used | 1 << bit)?;
+        self.set(BUDGET, (self.get(BUDGET)? + size(kind)).min(KEPT))?;
         let resident = self.bits(RESIDENT_AT, kind, word)?;
         match resident & 1 << bit {
             0 => self.set_bits(RESIDENT_AT, kind, word, resident | 1 << bit)?,
@@ -82,21 +87,46 @@ impl Books<'_> {
 
     /// Gives one back; beyond what is kept, with its memory.
     pub(super) fn give_bit(&self, kind: u64, number: u32) -> Result<()> {
+        let budget = self.get(BUDGET)?;
+        let budget = budget.saturating_sub(budget / 256 + size(kind) / 64);
+        self.set(BUDGET, budget)?;
         let (word, bit) = (u64::from(number / 64), number % 64);
-        let idle = self.get(IDLE)? + size(kind);
-        if idle <= KEPT {
-            self.set(IDLE, idle)?;
-        } else {
-            match class_of(kind) {
-                Some(class) => self.memory.punch(Extent { class, number })?,
-                None => self.memory.punch_chunk(number)?,
-            }
-            let resident = self.bits(RESIDENT_AT, kind, word)?;
-            self.set_bits(RESIDENT_AT, kind, word, resident & !(1 << bit))?;
+        self.set(IDLE, self.get(IDLE)? + size(kind))?;
+        if self.get(IDLE)? > budget {
+            self.empty(kind, word, bit)?;
         }
         let used = self.bits(USED_AT, kind, word)?;
         self.set_bits(USED_AT, kind, word, used & !(1 << bit))?;
-        self.set(HINTS + kind, self.get(HINTS + kind)?.min(word))
+        self.set(HINTS + kind, self.get(HINTS + kind)?.min(word))?;
+        match self.get(IDLE)? > budget {
+            true => self.empty_another(),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives the memory of one back that is idle.
+    fn empty(&self, kind: u64, word: u64, bit: u32) -> Result<()> {
+        let number = u32::try_from(word * 64 + u64::from(bit)).unwrap_or(u32::MAX);
+        match class_of(kind) {
+            Some(class) => self.memory.punch(Extent { class, number })?,
+            None => self.memory.punch_chunk(number)?,
+        }
+        let resident = self.bits(RESIDENT_AT, kind, word)?;
+        self.set_bits(RESIDENT_AT, kind, word, resident & !(1 << bit))?;
+        self.set(IDLE, self.get(IDLE)?.saturating_sub(size(kind)))
+    }
+
+    /// The same for the first that is found, from the largest on.
+    fn empty_another(&self) -> Result<()> {
+        for kind in (0..of_class(CLASSES)).rev() {
+            for word in (0..self.get(HIGH + kind)?.div_ceil(64)).rev() {
+                let idle = self.bits(RESIDENT_AT, kind, word)? & !self.bits(USED_AT, kind, word)?;
+                if let Some(bit) = idle.checked_ilog2() {
+                    return self.empty(kind, word, bit);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// All extents that are not free.
