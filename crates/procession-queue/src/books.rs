@@ -354,14 +354,19 @@ impl<'a> Books<'a> {
         // ORDERING: SeqCst: before it looks. Who gives one back after that says so after that.
         flag.store(0, SeqCst);
         let found = self.returned_items(2)?;
-        if found.len() > 1 {
+        // Somebody may have fallen asleep meanwhile, because it was taken away.
+        let say_there_are_more = || {
             flag.store(1, SeqCst);
+            self.memory.getters().ring();
+        };
+        if found.len() > 1 {
+            say_there_are_more();
         }
         let Some(Returned { ours, bits, is_odd }) = found.into_iter().next() else {
             return Ok(None);
         };
         if let Err(error) = prepare(ours.slot) {
-            flag.store(1, SeqCst);
+            say_there_are_more();
             return Err(error);
         }
         let taken = match taken {

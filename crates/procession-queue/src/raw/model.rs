@@ -93,6 +93,12 @@ pub(super) struct World {
     pub(super) trail: Trail,
     pub(super) getters: Shared,
     pub(super) putters: Shared,
+    pub(super) joiners: Shared,
+    /// Up to where all slots are done.
+    pub(super) done: Shared,
+    /// Whether an item may have been given back.
+    pub(super) returned: Shared,
+    pub(super) books: Mutex<()>,
 }
 
 impl World {
@@ -108,11 +114,20 @@ impl World {
             trail: Trail::at(start),
             getters: Shared::new(0),
             putters: Shared::new(0),
+            joiners: Shared::new(0),
+            done: Shared::new(start.bits()),
+            returned: Shared::new(0),
+            books: Mutex::new(()),
         })
     }
 
     pub(super) fn write(&self, slot: usize, payload: u64) {
         self.slots[slot].1.store(payload, Relaxed);
+    }
+
+    pub(super) fn is_returned(&self, slot: usize) -> bool {
+        let bits = self.slots[slot].0.load(Acquire);
+        matches!(Stamp::from_bits(bits).state, State::Returned { .. })
     }
 
     pub(super) fn read(&self, slot: usize) -> u64 {
@@ -158,7 +173,7 @@ impl Slots for &World {
 
 /// Explores all orders with up to `preemptions` switches away from threads that could have gone on.
 pub(super) fn explore(preemptions: usize, model: impl Fn() + Sync + Send + Copy + 'static) {
-    let mut builder = loom::model::QueueBuilder::new();
+    let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.max(Some(preemptions));
     builder.max_branches = 20_000;
     builder.check(model);

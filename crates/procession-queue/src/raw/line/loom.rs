@@ -225,3 +225,154 @@ fn a_getter_that_dies_takes_one_item_along_and_no_wake_up() {
         }
     });
 }
+
+/// Says that a slot is done, and rings for who joins, unless there is something to be got.
+fn say_done(world: &World, ours: Ours<usize>) {
+    let line = line(world, None);
+    line.leave(ours, State::Done);
+    fence(SeqCst);
+    if Bell(&world.joiners).may_sleep() && !line.has_item().unwrap() {
+        Bell(&world.joiners).ring_for_all();
+    }
+}
+
+fn join(world: &World) {
+    let is_left = || {
+        let (_, state) = line(world, None).first_left(&world.done).unwrap();
+        state.is_some_and(|state| !matches!(state, State::Free | State::Closed))
+    };
+    while is_left() {
+        let expected = Bell(&world.joiners).announce();
+        if is_left() {
+            world.joiners.sleep(expected);
+        }
+    }
+}
+
+fn lease(world: &World, owner: u16) -> Option<Ours<usize>> {
+    let taken = State::Leased { owner, is_odd: false };
+    match line(world, None).take(taken, |_| Ok(true)).unwrap() {
+        Take::Taken(ours) => Some(ours),
+        _ => None,
+    }
+}
+
+#[test]
+fn who_joins_is_woken_by_the_last_that_is_done() {
+    explore(2, || {
+        let world = World::new(0, 3);
+        assert!(put(&world, 0, 11, None) && put(&world, 0, 22, None));
+        let workers: Vec<_> = (1..3)
+            .map(|me| {
+                other(&world, move |world| {
+                    if let Some(ours) = lease(world, me) {
+                        say_done(world, ours);
+                    }
+                })
+            })
+            .collect();
+        join(&world);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    });
+}
+
+#[test]
+fn two_who_join_are_woken_although_items_come() {
+    explore(2, || {
+        let world = World::new(0, 2);
+        assert!(put(&world, 0, 11, None));
+        let joiner = other(&world, join);
+        let worker = other(&world, |world| {
+            let mut done = 0;
+            while done < 2 {
+                match lease(world, 1) {
+                    Some(ours) => {
+                        say_done(world, ours);
+                        done += 1;
+                    }
+                    None => thread::yield_now(),
+                }
+            }
+        });
+        assert!(put(&world, 0, 22, None));
+        join(&world);
+        joiner.join().unwrap();
+        worker.join().unwrap();
+    });
+}
+
+/// Gets what was given back, or what is new; sleeps while there is nothing.
+fn get_again(world: &World, me: u16) -> u64 {
+    loop {
+        if world.returned.load(SeqCst) != 0 {
+            // The lock stands for the books.
+            let _books = world.books.lock().unwrap();
+            world.returned.store(0, SeqCst);
+            let (mut at, end) = line(world, None).left(&world.done).unwrap();
+            while end.beyond(at) > 0 {
+                let ours = line(world, None).again(at).unwrap().unwrap();
+                if world.is_returned(ours.slot) {
+                    // There may be more, and somebody may have fallen asleep meanwhile.
+                    world.returned.store(1, SeqCst);
+                    Bell(&world.getters).ring();
+                    line(world, None).leave(ours, State::Taken(me));
+                    let item = world.read(ours.slot);
+                    say_done(world, ours);
+                    return item;
+                }
+                at = at.next();
+            }
+        }
+        match line(world, None).take(State::Taken(me), |_| Ok(true)).unwrap() {
+            Take::Taken(ours) => {
+                let item = world.read(ours.slot);
+                say_done(world, ours);
+                return item;
+            }
+            _ => {
+                let expected = Bell(&world.getters).announce();
+                let is_waiting = line(world, None).is_waiting().unwrap();
+                if is_waiting && world.returned.load(SeqCst) == 0 {
+                    world.getters.sleep(expected);
+                }
+            }
+        }
+    }
+}
+
+fn give_back(world: &World, ours: Ours<usize>) {
+    let books = world.books.lock().unwrap();
+    line(world, None).leave(ours, State::Returned { is_odd: true });
+    drop(books);
+    world.returned.store(1, SeqCst);
+    Bell(&world.getters).ring();
+}
+
+#[test]
+fn what_is_given_back_wakes_who_sleeps() {
+    explore(2, || {
+        let world = World::new(0, 2);
+        assert!(put(&world, 0, 11, None));
+        let ours = lease(&world, 0).unwrap();
+        let getter = other(&world, |world| get_again(world, 1));
+        give_back(&world, ours);
+        assert_eq!(getter.join().unwrap(), 11);
+        join(&world);
+    });
+}
+
+#[test]
+fn two_that_are_given_back_go_to_two() {
+    explore(1, || {
+        let world = World::new(0, 2);
+        assert!(put(&world, 0, 11, None) && put(&world, 0, 22, None));
+        let (one, two) = (lease(&world, 0).unwrap(), lease(&world, 0).unwrap());
+        let getters: Vec<_> =
+            (1..3).map(|me| other(&world, move |world| get_again(world, me))).collect();
+        give_back(&world, one);
+        give_back(&world, two);
+        let mut got: Vec<_> = getters.into_iter().map(|getter| getter.join().unwrap()).collect();
+        got.sort_unstable();
+        assert_eq!(got, [11, 22]);
+    });
+}
