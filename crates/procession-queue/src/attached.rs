@@ -41,6 +41,8 @@ use crate::spans::{self, Closing};
 /// How long the books are waited for at least: a thousand times what anybody needs them for, in case he is not running.
 const BOOKS: Duration = Duration::from_millis(100);
 
+static INSTANCES: AtomicU64 = AtomicU64::new(0);
+
 type Slot<'a> = &'a [AtomicU64];
 
 /// See the [module](self).
@@ -55,8 +57,8 @@ pub(crate) struct Attached {
     /// Whether items are taken without books, and done when they are got.
     is_plain: bool,
     watch: OnceLock<Box<Watch>>,
-    /// Whether this is the one that such a thread has.
-    is_twin: bool,
+    /// What names this in this process: not the queue, which may come again while the last handle to it is being dropped.
+    instance: u64,
 }
 
 impl Attached {
@@ -76,7 +78,8 @@ impl Attached {
             seen: AtomicU64::new(0),
             is_plain,
             watch: OnceLock::new(),
-            is_twin: false,
+            // ORDERING: Relaxed: each gets another number.
+            instance: INSTANCES.fetch_add(1, Relaxed),
         }
     }
 
@@ -219,18 +222,17 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        if self.is_twin {
-            return;
-        }
         self.stop_watch();
+        // What stays is overwritten when the queue comes again.
+        drop(self.forget());
         // Nobody of this process can say any more that what it got is done.
-        if let Ok(held) = held::forget(self.key())
+        if let Ok(held) = held::forget(self.instance)
             && !held.is_empty()
         {
             drop(self.lose(held));
         }
         // What cannot be closed now is found when this process has ended.
-        if let Ok(closing) = spans::forget(self.key())
+        if let Ok(closing) = spans::forget(self.instance)
             && !closing.is_empty()
             && let Ok(books) = self.books_now()
         {

@@ -7,7 +7,7 @@ use procession_sys::wipe::PerProcess;
 
 use crate::raw::stamp::Position;
 
-/// By the queue's [key](crate::attached::Attached::key), oldest first. A fork begins with none.
+/// By the number of what this process has of the queue, oldest first. A fork begins with none.
 static HELD: PerProcess<HashMap<u64, VecDeque<Position>>> = PerProcess::new();
 
 /// An item was got.

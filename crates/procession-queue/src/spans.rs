@@ -10,7 +10,7 @@ use procession_sys::wipe::PerProcess;
 
 use crate::memory::Extent;
 
-/// By the queue's [key](crate::attached::Attached::key). A fork begins with none.
+/// By the number of what this process has of the queue. A fork begins with none.
 static SPANS: PerProcess<HashMap<u64, Spans>> = PerProcess::new();
 
 /// Items begin at multiples of this.

@@ -78,6 +78,10 @@ impl Attached {
         let me = taken.owner().unwrap_or_default();
         let mut patience = Patience::new(self, deadline);
         loop {
+            if self.memory.traits.is_joinable {
+                // What the dead had leased comes back, in front of what nobody has had.
+                self.settle(deadline)?;
+            }
             let Some((take, handles)) = self.take_once(taken, deadline)? else {
                 return Ok(Got::Empty);
             };
@@ -229,7 +233,7 @@ impl Attached {
     fn finish(&self, me: u16, ours: Ours<Slot<'_>>) -> Result<()> {
         if self.memory.traits.is_joinable {
             // Its payload goes, its slot stays until it is done.
-            held::push(self.key(), ours.position)?;
+            held::push(self.instance, ours.position)?;
             return self.free(me, ours, || self.memory.line().leave(ours, State::Held(me)));
         }
         self.free(me, ours, || self.done(ours))

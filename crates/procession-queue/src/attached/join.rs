@@ -62,7 +62,7 @@ impl Attached {
     /// The oldest item that this process got is done.
     pub(crate) fn task_done(&self) -> Result<()> {
         self.me()?;
-        let Some(position) = held::pop(self.key())? else {
+        let Some(position) = held::pop(self.instance)? else {
             let text = "this process has no item of the queue that is not done";
             return Err(Error::new(ErrorKind::InvalidInput, text));
         };

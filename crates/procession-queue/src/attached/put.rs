@@ -94,12 +94,12 @@ impl Attached {
     ) -> Result<Put> {
         let short = u32::try_from(len).unwrap_or(u32::MAX);
         let room = loop {
-            if let Some(room) = spans::reserve(self.key(), short)? {
+            if let Some(room) = spans::reserve(self.instance, short)? {
                 break room;
             }
             let Some(books) = self.books_for(deadline)? else { return Ok(Put::Full) };
             let extent = books.take_extent(0, Record::Open { owner: me })?;
-            close_spans(&books, spans::renew(self.key(), extent)?)?;
+            close_spans(&books, spans::renew(self.instance, extent)?)?;
         };
         let put = self.memory.bytes(room.extent, room.at, len).and_then(|bytes| {
             fill(bytes, parts);
@@ -107,7 +107,7 @@ impl Attached {
             self.place(me, len, handles, deadline, |slot| payload.write(slot))
         });
         let was_put = matches!(put, Ok(Put::Done));
-        let closing = spans::settle(self.key(), room.extent, was_put)?;
+        let closing = spans::settle(self.instance, room.extent, was_put)?;
         if !closing.is_empty() {
             close_spans(&self.books_now()?, closing)?;
         }

@@ -75,8 +75,22 @@ impl Attached {
         let depot = Depot::open(left, right)?;
         let this = Arc::new(Self::of(object, lock, memory, depot));
         let mut known = KNOWN.lock()?;
-        known.retain(|_, weak| weak.strong_count() > 0);
+        // Another thread may have received it meanwhile. Ours is dropped after the lock.
+        if let Some(same) = known.get(&key).and_then(Weak::upgrade) {
+            drop(known);
+            return Ok(same);
+        }
         known.insert(key, Arc::downgrade(&this));
+        drop(known);
         Ok(this)
+    }
+
+    /// This process has the queue no more, unless it has received it again.
+    pub(super) fn forget(&self) -> Result<()> {
+        let mut known = KNOWN.lock()?;
+        if known.get(&self.key()).is_some_and(|weak| weak.strong_count() == 0) {
+            known.remove(&self.key());
+        }
+        Ok(())
     }
 }

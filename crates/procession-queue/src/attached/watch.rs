@@ -104,9 +104,7 @@ impl Attached {
         let [left, right] = self.depot.ends();
         let memory = Memory::open(&self.object, duplicate(&self.memory.file)?)?;
         let depot = Depot::open(duplicate(left)?, duplicate(right)?)?;
-        let mut twin = Self::of(self.object.clone(), self.lock.clone(), memory, depot);
-        twin.is_twin = true;
-        Ok(twin)
+        Ok(Self::of(self.object.clone(), self.lock.clone(), memory, depot))
     }
 }
 
