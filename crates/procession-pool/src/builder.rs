@@ -35,11 +35,18 @@ pub struct Builder {
     name: String,
     context: Option<Context>,
     initializer: Option<Arc<Initializer>>,
+    tasks_per_worker: Option<NonZeroUsize>,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { workers: None, name: "Pool".into(), context: None, initializer: None }
+        Self {
+            workers: None,
+            name: "Pool".into(),
+            context: None,
+            initializer: None,
+            tasks_per_worker: None,
+        }
     }
 
     /// How many workers; without this, one for each processor that this process may use, which heeds its affinity and its
@@ -52,6 +59,14 @@ impl Builder {
     /// What the pool is called; its workers are called `NAMEWorker-1`, `NAMEWorker-2`, and so on. Without this, `Pool`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Has each worker run exactly so many tasks, after which another one takes its seat: for functions that leave something behind.
+    #[doc(alias = "maxtasksperchild")]
+    #[doc(alias = "max_tasks_per_child")]
+    pub fn tasks_per_worker(mut self, tasks: NonZeroUsize) -> Self {
+        self.tasks_per_worker = Some(tasks);
         self
     }
 
@@ -98,8 +113,15 @@ impl Builder {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let shared = Arc::new(Shared::new()?);
-        let dispatcher =
-            dispatch::start(Arc::clone(&shared), workers, &self.name, context, self.initializer)?;
+        let Self { name, initializer, tasks_per_worker, .. } = self;
+        let dispatcher = dispatch::start(
+            Arc::clone(&shared),
+            workers,
+            &name,
+            context,
+            initializer,
+            tasks_per_worker,
+        )?;
         Ok(Pool::from_parts(shared, workers, dispatcher))
     }
 }

@@ -25,7 +25,11 @@
 //! * **The dispatcher** (a panic in somebody's `tracing` subscriber): the pool is broken.
 //! * **The process that the pool is in:** the workers end with it (lifeline).
 
+mod seat;
+mod shared;
+
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -33,17 +37,19 @@ use std::time::Duration;
 
 use procession_core::threads::{self, Member};
 use procession_core::{Courier, Error, ErrorKind, Handle, Received, Result};
-use procession_process::{Context, Death, ExitStatus, Process};
-use procession_sys::doorbell::Doorbell;
+use procession_process::{Context, Death, ExitStatus};
 use procession_sys::memory::SharedWords;
 use procession_sys::poll::{self, Watch};
-use procession_sys::prim::{AtomicBool, Mutex, Ordering, lock};
-use procession_sys::{Deadline, fd, signal};
+use procession_sys::prim::{Ordering, lock};
+use procession_sys::{Deadline, clock, fd, signal};
 
 use crate::TaskError;
-use crate::job::{Job, Outcome, Task};
-use crate::protocol::{self, Answer, Ticket};
+use crate::job::{Job, Outcome, Refused, Task};
+use crate::protocol::{self, Ticket};
 use crate::worker::{self, Initializer};
+
+use seat::{Assigned, Seat};
+pub(crate) use shared::{Closing, Shared};
 
 /// How many workers may end in a row without having been ready once.
 const MOST_FAILED_STARTS: u32 = 10;
@@ -70,71 +76,6 @@ const MOST_BYTES: usize = 1 << 20;
 /// How long a worker that was told to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What callers and the dispatcher share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    bell: Doorbell,
-    /// Whether the bell has been rung and not been heard yet: saves ringing it for each of many tasks.
-    rung: AtomicBool,
-    /// Whether a job has been abandoned since the dispatcher looked.
-    abandoned: AtomicBool,
-    inbox: Mutex<Inbox>,
-}
-
-#[derive(Debug, Default)]
-struct Inbox {
-    jobs: Vec<Arc<Job>>,
-    closing: bool,
-    /// Why the pool is out of order, if it is: there is no dispatcher any more.
-    broken: Option<Error>,
-    /// The process numbers of the workers, by seat.
-    pids: Vec<Option<u32>>,
-}
-
-impl Shared {
-    pub(crate) fn new() -> Result<Self> {
-        let inbox = Mutex::new(Inbox::default());
-        let (rung, abandoned) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { bell: Doorbell::new()?, rung, abandoned, inbox })
-    }
-
-    /// Hands over a job.
-    pub(crate) fn begin(&self, job: Arc<Job>) {
-        let mut inbox = lock(&self.inbox);
-        match &inbox.broken {
-            Some(error) => job.refuse(error),
-            None => inbox.jobs.push(job),
-        }
-    }
-
-    /// Makes the dispatcher look for tasks.
-    pub(crate) fn ring(&self) {
-        // ORDERING: pairs with the swap in `Dispatcher::turn`: whoever finds the flag set knows that the dispatcher will
-        // look after this call, and so will see what was done before it.
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            // Cannot fail for a doorbell; and a dispatcher that missed a bell hears the next one.
-            drop(self.bell.ring());
-        }
-    }
-
-    /// Gives a job up: what it waits for is forgotten, what workers have of it is skipped.
-    pub(crate) fn abandon(&self, job: &Job) {
-        job.abandon();
-        // ORDERING: pairs with the swap in `Dispatcher::turn`; the ring behind it makes the dispatcher look.
-        self.abandoned.store(true, Ordering::Release);
-        self.ring();
-    }
-
-    pub(crate) fn close(&self) {
-        lock(&self.inbox).closing = true;
-        self.ring();
-    }
-
-    pub(crate) fn worker_pids(&self) -> Vec<u32> {
-        lock(&self.inbox).pids.iter().copied().flatten().collect()
-    }
-}
-
 /// Starts the workers, and the thread that owns them.
 pub(crate) fn start(
     shared: Arc<Shared>,
@@ -142,9 +83,11 @@ pub(crate) fn start(
     name: &str,
     context: Context,
     initializer: Option<Arc<Initializer>>,
+    tasks_per_worker: Option<NonZeroUsize>,
 ) -> Result<JoinHandle<()>> {
     let mut dispatcher = Dispatcher {
-        claims: SharedWords::create(2 * workers)?,
+        tasks_per_worker,
+        claims: SharedWords::create(worker::WORDS * workers)?,
         signal_mask: signal::thread_mask()?.bits(),
         shared,
         seats: (0..workers).map(|_| None).collect(),
@@ -167,6 +110,8 @@ pub(crate) fn start(
 
 struct Dispatcher {
     shared: Arc<Shared>,
+    /// After how many tasks a worker is replaced.
+    tasks_per_worker: Option<NonZeroUsize>,
     claims: SharedWords,
     /// What the workers' main threads block: what the thread did that made the pool.
     signal_mask: u64,
@@ -184,28 +129,6 @@ struct Dispatcher {
     /// Jobs that may have waiting tasks; the first one is served next.
     jobs: VecDeque<Arc<Job>>,
     last_ticket: Ticket,
-}
-
-/// A worker in its seat.
-struct Seat {
-    process: Process<Result<()>>,
-    courier: Courier,
-    ready: bool,
-    /// Whether it can say no more.
-    silent: bool,
-    /// Why the pool has ended it, if it has.
-    ended_by_pool: Option<String>,
-    /// What it was told to run and has not answered, in order.
-    assigned: VecDeque<Assigned>,
-}
-
-struct Assigned {
-    ticket: Ticket,
-    job: Arc<Job>,
-    /// The argument is whole unless `moved`.
-    task: Task,
-    /// Whether the worker has the argument's descriptors.
-    moved: bool,
 }
 
 impl Dispatcher {
@@ -228,17 +151,19 @@ impl Dispatcher {
 
     /// Waits for something to happen and sees to it; tells whether to go on.
     fn turn(&mut self) -> Result<bool> {
-        let seats = self.wait()?;
+        let next = self.next_event();
+        let seats = self.wait(next)?;
         // ORDERING: pairs with the swap in `Shared::ring`: what was done before a ring that found the flag set is seen
         // by the look into the inbox and the jobs below.
         self.shared.rung.swap(false, Ordering::AcqRel);
         self.shared.bell.silence()?;
-        {
+        let closing = {
             let mut inbox = lock(&self.shared.inbox);
-            if inbox.closing {
-                return Ok(false);
-            }
             self.jobs.extend(inbox.jobs.drain(..));
+            inbox.closing
+        };
+        if closing == Closing::Now {
+            return Ok(false);
         }
         for (seat, ended) in seats {
             self.listen(seat);
@@ -254,22 +179,86 @@ impl Dispatcher {
             self.refused = None;
             self.refill()?;
         }
+        self.watch_time();
+        for job in &self.jobs {
+            job.wake();
+        }
         self.dispatch();
-        Ok(true)
+        let is_idle = || self.occupied().all(|(_, worker)| worker.assigned.is_empty());
+        Ok(closing == Closing::No || !is_idle() || !self.jobs.iter().all(|job| job.is_done()))
     }
 
-    /// Tells workers not to begin what nobody wants any more.
-    fn skip_unwanted(&self) {
-        for (seat, worker) in self.occupied() {
+    /// Tells workers not to begin what nobody wants any more, and ends those that run what was cancelled.
+    fn skip_unwanted(&mut self) {
+        for seat in 0..self.seats.len() {
+            let claimed = self.claimed(seat);
+            let Some(worker) = &mut self.seats[seat] else { continue };
             // An assignment is of one job, and a worker has one.
-            if let Some(last) = worker.assigned.back().filter(|last| last.job.is_abandoned()) {
+            let Some(last) = worker.assigned.back() else { continue };
+            let is_cancelled = last.job.is_cancelled();
+            if is_cancelled || last.job.is_abandoned() {
                 self.claims.word(worker::unwanted_of(seat)).store(last.ticket, Ordering::Relaxed);
+            }
+            if is_cancelled && worker.assigned.iter().any(|one| one.ticket == claimed) {
+                worker.end(claimed, None);
             }
         }
     }
 
+    /// The task that the worker in a seat runs.
+    fn claimed(&self, seat: usize) -> Ticket {
+        // ORDERING: pairs with the Release stores in `worker::run`.
+        self.claims.word(worker::claim_of(seat)).load(Ordering::Acquire)
+    }
+
+    /// Ends workers whose task has run for too long.
+    fn watch_time(&mut self) {
+        let now = clock::rough_millis();
+        for seat in 0..self.seats.len() {
+            let claimed = self.claimed(seat);
+            let since = self.claims.word(worker::since_of(seat)).load(Ordering::Relaxed);
+            let Some(worker) = &mut self.seats[seat] else { continue };
+            worker.end_by_force();
+            let running = worker.assigned.iter().find(|one| one.ticket == claimed);
+            let Some(timeout) = running.and_then(|one| one.job.options.timeout) else { continue };
+            let ran_for = Duration::from_millis(now.saturating_sub(since));
+            if ran_for >= timeout {
+                worker.end(claimed, Some(ran_for));
+            }
+        }
+    }
+
+    /// When something is to be done although nobody says so.
+    fn next_event(&self) -> Deadline {
+        let now = clock::rough_millis();
+        let mut next = self.refused.unwrap_or(Deadline::NEVER);
+        for job in &self.jobs {
+            next = next.min(job.next_try().unwrap_or(Deadline::NEVER));
+        }
+        for (seat, worker) in self.occupied() {
+            if let Some(ending) = &worker.ending {
+                next = next.min(ending.kill_at.unwrap_or(Deadline::NEVER));
+                continue;
+            }
+            let Some(first) = worker.assigned.front() else { continue };
+            let Some(timeout) = first.job.options.timeout else { continue };
+            let ran_for = match self.claimed(seat) {
+                // It has not begun: not before this.
+                0 => Duration::ZERO,
+                _ => {
+                    let since = self.claims.word(worker::since_of(seat)).load(Ordering::Relaxed);
+                    Duration::from_millis(now.saturating_sub(since))
+                }
+            };
+            // The clock is rough.
+            let left = timeout.saturating_sub(ran_for).max(Duration::from_millis(1));
+            next = next.min(Deadline::after(left));
+        }
+        next
+    }
+
     /// Waits for the bell, or for something to happen to workers: returns their seats, and whether they have ended.
-    fn wait(&self) -> Result<Vec<(usize, bool)>> {
+    fn wait(&self, next: Deadline) -> Result<Vec<(usize, bool)>> {
         let seats: Vec<_> = self.occupied().collect();
         let mut watches = vec![Watch::readable(&self.shared.bell)];
         for (_, worker) in &seats {
@@ -279,7 +268,7 @@ impl Dispatcher {
             });
             watches.push(Watch::readable(&worker.process));
         }
-        poll::wait(&mut watches, self.refused.unwrap_or(Deadline::NEVER))?;
+        poll::wait(&mut watches, next)?;
         let of_workers =
             watches[1..].chunks(2).map(|pair| (pair[0].is_ready(), pair[1].is_ready()));
         let events = seats.iter().zip(of_workers);
@@ -336,7 +325,10 @@ impl Dispatcher {
             Ok(Err(error)) => Some(error),
             Err(error) => Some(error.into()),
         };
-        tracing::warn!(%death, seat, cause = ?cause, "a worker of the pool ended");
+        match worker.is_leaving {
+            true => tracing::debug!(%death, seat, "a worker of the pool has run its tasks"),
+            false => tracing::warn!(%death, seat, cause = ?cause, "a worker of the pool ended"),
+        }
         lock(&self.shared.inbox).pids[seat] = None;
         let was_ready = worker.ready;
         self.settle(seat, worker, &death);
@@ -359,9 +351,10 @@ impl Dispatcher {
 
     /// Settles what a worker was given that has ended and has said what it had to say.
     fn settle(&mut self, seat: usize, worker: Seat, death: &Death) {
-        // ORDERING: pairs with the Release stores in `worker::run`.
-        let claimed = self.claims.word(worker::claim_of(seat)).load(Ordering::Acquire);
-        let next = worker.assigned.front().map(|assigned| assigned.ticket);
+        let claimed = self.claimed(seat);
+        // Who was ended for another task is not blamed on this one.
+        let is_blamed = worker.ending.is_none();
+        let next = worker.assigned.front().map(|one| one.ticket).filter(|_| is_blamed);
         for assigned in worker.assigned.into_iter().rev() {
             let Assigned { ticket, job, mut task, moved } = assigned;
             let ran = ticket == claimed || moved;
@@ -371,8 +364,14 @@ impl Dispatcher {
             if ran || task.deaths >= MOST_DEATHS {
                 let (index, death) = (task.index, death.clone());
                 let ended_by_pool = worker.ended_by_pool.clone();
-                let died = TaskError::WorkerDied { index, worker: seat, death, ended_by_pool };
-                job.resolve(Outcome { index, result: Err(died) });
+                let ending = worker.ending.as_ref().filter(|ending| ending.ticket == ticket);
+                let error = match ending.map(|ending| ending.ran_for) {
+                    None => TaskError::WorkerDied { index, worker: seat, death, ended_by_pool },
+                    Some(Some(ran_for)) => TaskError::TimedOut { index, ran_for },
+                    Some(None) => TaskError::Cancelled { index },
+                };
+                // One that kills those who are about to begin it is not tried again.
+                job.conclude(task, ran && !moved, Err(error));
             } else {
                 self.put_back(job, task);
             }
@@ -430,6 +429,9 @@ impl Dispatcher {
             ready: false,
             silent: false,
             ended_by_pool: None,
+            ending: None,
+            left: self.tasks_per_worker.map_or(usize::MAX, NonZeroUsize::get),
+            is_leaving: false,
             assigned: VecDeque::new(),
         });
         Ok(())
@@ -438,12 +440,17 @@ impl Dispatcher {
     /// Gives tasks to idle workers, one job after the other.
     fn dispatch(&mut self) {
         for seat in 0..self.seats.len() {
-            let idle = |worker: &Seat| worker.ready && worker.assigned.is_empty();
-            if !self.seats[seat].as_ref().is_some_and(idle) {
+            let is_idle = |worker: &&mut Seat| worker.ready && worker.assigned.is_empty();
+            let Some(worker) = self.seats[seat].as_mut().filter(is_idle) else { continue };
+            if worker.left == 0 {
+                worker.leave();
+            }
+            if worker.is_leaving || worker.ending.is_some() {
                 continue;
             }
+            let left = worker.left;
             let Some(job) = self.next_job() else { return };
-            let tasks = job.take(self.seats.len(), MOST_BYTES);
+            let tasks = job.take(self.seats.len(), left, MOST_BYTES);
             self.assign(seat, &job, tasks);
         }
     }
@@ -456,8 +463,8 @@ impl Dispatcher {
                 self.jobs.push_back(Arc::clone(&job));
                 return Some(job);
             }
-            // A job that nobody else knows has ended; others may get further tasks.
-            if !job.is_abandoned() && Arc::strong_count(&job) > 1 {
+            // Others may get further tasks, or have some that are tried again later.
+            if !job.is_done() {
                 self.jobs.push_back(job);
             }
         }
@@ -468,7 +475,9 @@ impl Dispatcher {
         let Some(worker) = &mut self.seats[seat] else { return };
         let first = self.last_ticket + 1;
         self.last_ticket += tasks.len() as Ticket;
-        let made = protocol::assignment(job.function, first, &mut tasks);
+        let none = || Error::new(ErrorKind::Broken, "a job of no function has tasks");
+        let function = job.function.ok_or_else(none);
+        let made = function.and_then(|function| protocol::assignment(function, first, &mut tasks));
         let sent = made.and_then(|mut message| {
             let moved = !message.handles().is_empty();
             match worker.courier.try_send(&message) {
@@ -486,6 +495,7 @@ impl Dispatcher {
         });
         match sent {
             Ok(Some(moved)) => {
+                worker.left = worker.left.saturating_sub(tasks.len());
                 let numbered = (first..).zip(tasks);
                 worker.assigned.extend(numbered.map(|(ticket, task)| Assigned {
                     ticket,
@@ -532,22 +542,22 @@ impl Dispatcher {
         }
         lock(&self.shared.inbox).pids.clear();
         for job in &self.jobs {
-            job.refuse(error);
+            job.refuse(&Refused::Broken(error.clone()));
         }
     }
 
     /// Ends the workers: idle ones by hanging up, busy ones by force, as nobody wants their answers.
     fn dismiss(mut self) {
         let mut leaving = Vec::new();
-        for worker in self.seats.iter_mut().filter_map(Option::take) {
-            // An idle one has room for the word. Hanging up would do, but for forks that have a copy of our end.
-            let told = worker.assigned.is_empty()
-                && worker.courier.try_send(&protocol::farewell()).unwrap_or(true);
-            if !told {
+        let mut unfinished = Vec::new();
+        for mut worker in self.seats.iter_mut().filter_map(Option::take) {
+            if !worker.assigned.is_empty() || !worker.leave() {
                 drop(worker.process.kill());
             }
             leaving.push(worker.process);
+            unfinished.extend(worker.assigned);
         }
+        lock(&self.shared.inbox).pids.clear();
         let deadline = Deadline::after(GRACE);
         for process in leaving {
             let left = deadline.remaining().unwrap_or_default();
@@ -556,43 +566,13 @@ impl Dispatcher {
                 drop(process.join());
             }
         }
-    }
-}
-
-impl Seat {
-    /// Resolves the task that a worker has answered.
-    fn settle(&mut self, ticket: Ticket, answer: Answer) {
-        if matches!(answer, Answer::Skipped) {
-            self.assigned.retain(|assigned| assigned.ticket > ticket);
-            return;
+        for Assigned { job, task, .. } in unfinished {
+            let index = task.index;
+            job.resolve(Outcome { index, result: Err(TaskError::PoolClosed { index }) });
         }
-        // Workers answer in order; a task that was settled otherwise is not there any more.
-        let Some(at) = self.assigned.iter().position(|assigned| assigned.ticket == ticket) else {
-            return;
-        };
-        let Some(Assigned { job, task, .. }) = self.assigned.remove(at) else { return };
-        let index = task.index;
-        let result = match answer {
-            Answer::Value(value) => Ok(value),
-            Answer::Panicked(panic) => Err(TaskError::Panicked { index, panic }),
-            Answer::NotCalled(error) => Err(TaskError::NotCalled { index, error }),
-            Answer::Unsendable(error) => Err(TaskError::Value { index, error }),
-            Answer::Skipped => return,
-        };
-        job.resolve(Outcome { index, result });
-    }
-
-    /// Ends a worker that can answer no more; it is buried when it has ended.
-    fn give_up(&mut self, reason: &str) {
-        self.silent = true;
-        self.ended_by_pool = Some(reason.to_owned());
-        // Already ending, or not ours to signal because it became another user's.
-        drop(self.process.kill());
-    }
-
-    fn settle_oldest(&mut self, error: Error) {
-        if let Some(ticket) = self.assigned.front().map(|assigned| assigned.ticket) {
-            self.settle(ticket, Answer::Unsendable(error));
+        self.jobs.extend(std::mem::take(&mut lock(&self.shared.inbox).jobs));
+        for job in &self.jobs {
+            job.refuse(&Refused::Closed);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What became of a task that has no value.
 
 use std::fmt;
+use std::time::Duration;
 
 use procession_core::{Error, ErrorKind};
 use procession_process::{Death, Panic};
@@ -33,6 +34,23 @@ pub enum TaskError {
         /// Why the pool itself ended it, when it was not somebody else: it had closed its socket, say.
         ended_by_pool: Option<String>,
     },
+    /// The task ran longer than it [may](crate::Tasks::timeout), and was ended with its worker.
+    TimedOut {
+        /// The task's place in the input, from zero.
+        index: usize,
+        /// How long it ran until it was asked to end.
+        ran_for: Duration,
+    },
+    /// The task was [cancelled](crate::AsyncResult::cancel): never started, or ended with its worker.
+    Cancelled {
+        /// The task's place in the input, from zero.
+        index: usize,
+    },
+    /// The pool was closed, terminated or dropped before the task was done.
+    PoolClosed {
+        /// The task's place in the input, from zero.
+        index: usize,
+    },
     /// The function was not called: its argument could not be encoded or decoded.
     NotCalled {
         /// The task's place in the input, from zero.
@@ -62,6 +80,9 @@ impl TaskError {
         match self {
             Self::Panicked { index, .. }
             | Self::WorkerDied { index, .. }
+            | Self::TimedOut { index, .. }
+            | Self::Cancelled { index }
+            | Self::PoolClosed { index }
             | Self::NotCalled { index, .. }
             | Self::Value { index, .. }
             | Self::PoolBroken { index, .. } => *index,
@@ -88,6 +109,9 @@ impl fmt::Display for TaskError {
             Self::WorkerDied { death, ended_by_pool: Some(reason), .. } => {
                 write!(f, "the pool ended {} (pid {}): {reason}", death.name, death.pid)
             }
+            Self::TimedOut { ran_for, .. } => write!(f, "timed out after {ran_for:?}"),
+            Self::Cancelled { .. } => f.write_str("it was cancelled"),
+            Self::PoolClosed { .. } => f.write_str("the pool is closed"),
             Self::NotCalled { error, .. } => write!(f, "the function was not called: {error}"),
             Self::Value { error, .. } => write!(f, "the return value is lost: {error}"),
             Self::PoolBroken { error, .. } => write!(f, "the pool is out of order: {error}"),
@@ -98,7 +122,11 @@ impl fmt::Display for TaskError {
 impl std::error::Error for TaskError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Panicked { .. } | Self::WorkerDied { .. } => None,
+            Self::Panicked { .. }
+            | Self::WorkerDied { .. }
+            | Self::TimedOut { .. }
+            | Self::Cancelled { .. }
+            | Self::PoolClosed { .. } => None,
             Self::NotCalled { error, .. }
             | Self::Value { error, .. }
             | Self::PoolBroken { error, .. } => Some(error),
@@ -111,6 +139,8 @@ impl From<TaskError> for Error {
         let kind = match &error {
             TaskError::Panicked { .. } => ErrorKind::Panicked,
             TaskError::WorkerDied { .. } => ErrorKind::Died,
+            TaskError::TimedOut { .. } => ErrorKind::TimedOut,
+            TaskError::Cancelled { .. } | TaskError::PoolClosed { .. } => ErrorKind::Closed,
             TaskError::PoolBroken { .. } => ErrorKind::Broken,
             TaskError::NotCalled { error, .. } | TaskError::Value { error, .. } => error.kind(),
         };

@@ -1,18 +1,22 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod async_result;
 mod builder;
 mod context;
 mod dispatch;
 mod error;
 mod job;
+mod options;
 mod pool;
 mod protocol;
 mod stream;
 mod worker;
 
+pub use async_result::AsyncResult;
 pub use builder::Builder;
 pub use context::ContextExt;
 pub use error::TaskError;
+pub use options::Tasks;
 pub use pool::Pool;
 pub use stream::{Imap, ImapUnordered};

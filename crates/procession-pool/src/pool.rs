@@ -8,14 +8,16 @@ use std::thread::JoinHandle;
 use procession_core::{Error, ErrorKind, Message, Result};
 use procession_process::trampoline::FunctionRef;
 use procession_process::{Target, panic};
+use procession_sys::prim::{Mutex, lock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::TaskError;
 use crate::builder::Builder;
-use crate::dispatch::Shared;
+use crate::dispatch::{Closing, Shared};
 use crate::job::{Job, Outcome, Task};
+use crate::options::Options;
 use crate::stream::{Imap, ImapUnordered, Stream};
+use crate::{AsyncResult, TaskError, Tasks};
 
 /// Worker processes that run functions of this program on the items of a sequence.
 ///
@@ -50,7 +52,7 @@ pub struct Pool {
     workers: usize,
     /// The process that the dispatcher is a thread of.
     owner: u32,
-    dispatcher: Option<JoinHandle<()>>,
+    dispatcher: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Pool {
@@ -73,7 +75,12 @@ impl Pool {
         workers: usize,
         dispatcher: JoinHandle<()>,
     ) -> Self {
-        Self { shared, workers, owner: procession_sys::process::id(), dispatcher: Some(dispatcher) }
+        Self {
+            shared,
+            workers,
+            owner: procession_sys::process::id(),
+            dispatcher: Mutex::new(Some(dispatcher)),
+        }
     }
 
     /// How many workers the pool has.
@@ -110,16 +117,23 @@ impl Pool {
         F::Output: Serialize + DeserializeOwned + 'static,
         A: Serialize + DeserializeOwned + 'static,
     {
-        let not_called = |error| TaskError::NotCalled { index: 0, error };
-        let function = FunctionRef::of(function).map_err(not_called)?;
-        let argument = Message::encode(&args).map_err(not_called)?;
-        // The handles in the arguments exist once: the message holds them now.
-        drop(args);
-        let job = Arc::new(Job::new(function));
-        job.submit(Task::new(0, argument));
-        self.shared.begin(Arc::clone(&job));
-        self.shared.ring();
-        decode(job.next_outcome())
+        self.tasks().apply(function, args)
+    }
+
+    /// Calls `function` with `args` in a worker, and does not wait.
+    #[doc(alias = "submit")]
+    pub fn apply_async<F, A>(&self, function: F, args: A) -> AsyncResult<F::Output>
+    where
+        F: Target<A>,
+        F::Output: Serialize + DeserializeOwned + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        self.tasks().apply_async(function, args)
+    }
+
+    /// A view of this pool that says how tasks are run: timeouts, attempts, chunks.
+    pub fn tasks(&self) -> Tasks<'_> {
+        Tasks { pool: self, options: Options::default() }
     }
 
     /// Calls `function` with each item, and returns the values in the order of the items.
@@ -150,11 +164,55 @@ impl Pool {
         R: Serialize + DeserializeOwned + 'static,
         I: IntoIterator<Item = T>,
     {
-        let mut values = Vec::new();
-        for (index, result) in self.bulk(function, items) {
-            store(&mut values, index, result?);
-        }
-        Ok(values.into_iter().flatten().collect())
+        self.tasks().map(function, items)
+    }
+
+    /// As [`map`](Self::map), for a function of several arguments: each item is the tuple of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # procession_process::init();
+    /// # let pool = procession_pool::Pool::builder().workers(std::num::NonZeroUsize::MIN).build()?;
+    /// assert_eq!(pool.starmap(|a: u32, b: u32| a * b, [(1, 2), (3, 4)])?, [2, 12]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn starmap<F, A, I>(&self, function: F, items: I) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Target<A>,
+        F::Output: Serialize + DeserializeOwned + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.tasks().starmap(function, items)
+    }
+
+    /// As [`map`](Self::map), and does not wait. All items are taken at once; all tasks are run, also when one has failed.
+    pub fn map_async<F, T, R, I>(&self, function: F, items: I) -> AsyncResult<Vec<R>>
+    where
+        F: Fn(T) -> R + Copy + Send + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = T>,
+    {
+        self.tasks().map_async(function, items)
+    }
+
+    /// As [`starmap`](Self::starmap), and does not wait: see [`map_async`](Self::map_async).
+    pub fn starmap_async<F, A, I>(&self, function: F, items: I) -> AsyncResult<Vec<F::Output>>
+    where
+        F: Target<A>,
+        F::Output: Serialize + DeserializeOwned + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.tasks().starmap_async(function, items)
     }
 
     /// Calls `function` with each item, and returns what became of each, in the order of the items.
@@ -179,11 +237,7 @@ impl Pool {
         R: Serialize + DeserializeOwned + 'static,
         I: IntoIterator<Item = T>,
     {
-        let mut results = Vec::new();
-        for (index, result) in self.bulk(function, items) {
-            store(&mut results, index, result);
-        }
-        results.into_iter().flatten().collect()
+        self.tasks().try_map(function, items)
     }
 
     /// Calls `function` with each item, and gives the results in the order of the items, each as soon as it and all before
@@ -210,7 +264,7 @@ impl Pool {
         R: Serialize + DeserializeOwned + 'static,
         I: IntoIterator<Item = T>,
     {
-        Imap::new(self.stream(function, items))
+        self.tasks().imap(function, items)
     }
 
     /// Calls `function` with each item, and gives the results as they come.
@@ -243,10 +297,153 @@ impl Pool {
         R: Serialize + DeserializeOwned + 'static,
         I: IntoIterator<Item = T>,
     {
-        ImapUnordered::new(self.stream(function, items))
+        self.tasks().imap_unordered(function, items)
     }
 
-    fn stream<F, T, R, I>(&self, function: F, items: I) -> Stream<'_, R, I::IntoIter>
+    /// No further call begins: those that do resolve as [`PoolClosed`](TaskError::PoolClosed). The workers end when what has begun is done.
+    pub fn close(&self) {
+        self.shared.close(Closing::Drain);
+    }
+
+    /// Ends the workers at once. What was not done resolves as [`PoolClosed`](TaskError::PoolClosed).
+    pub fn terminate(&self) {
+        self.shared.close(Closing::Now);
+    }
+
+    /// Waits until the workers of a pool that was closed, or terminated, have ended.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) when it was neither.
+    pub fn join(&self) -> Result<()> {
+        if !self.shared.is_closing() {
+            let text = "a pool is closed or terminated before it is joined";
+            return Err(Error::new(ErrorKind::InvalidInput, text));
+        }
+        self.end();
+        Ok(())
+    }
+
+    /// Waits for the end of the dispatcher.
+    fn end(&self) {
+        let mut dispatcher = lock(&self.dispatcher);
+        if let Some(dispatcher) = dispatcher.take()
+            && dispatcher.join().is_err()
+        {
+            tracing::error!("the pool's dispatcher panicked");
+        }
+    }
+
+    pub(crate) fn apply_by<F, A>(
+        &self,
+        options: Options,
+        function: F,
+        args: A,
+    ) -> AsyncResult<F::Output>
+    where
+        F: Target<A>,
+        F::Output: Serialize + DeserializeOwned + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        let job = self.submit(options, FunctionRef::of(function), std::iter::once(args));
+        AsyncResult::of_one(job, Arc::clone(&self.shared))
+    }
+
+    pub(crate) fn map_async_by<F, A, I>(
+        &self,
+        options: Options,
+        function: F,
+        items: I,
+    ) -> AsyncResult<Vec<F::Output>>
+    where
+        F: Target<A>,
+        F::Output: Serialize + DeserializeOwned + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        let job = self.submit(options, FunctionRef::of(function), items.into_iter());
+        AsyncResult::of_many(job, Arc::clone(&self.shared))
+    }
+
+    /// A job of all these.
+    fn submit<A: Serialize>(
+        &self,
+        options: Options,
+        function: Result<FunctionRef>,
+        items: impl Iterator<Item = A>,
+    ) -> Arc<Job> {
+        let not_called = |index, error| {
+            let result = Err(TaskError::NotCalled { index, error });
+            Outcome { index, result }
+        };
+        let function = match function {
+            Ok(function) => function,
+            Err(error) => {
+                let job = Job::new(None, options);
+                job.submit_resolved(not_called(0, error));
+                job.seal();
+                return Arc::new(job);
+            }
+        };
+        let job = Arc::new(Job::new(Some(function), options));
+        for (index, args) in items.enumerate() {
+            // The handles in the arguments exist once: the message holds them from then on.
+            match Message::encode(&args) {
+                Ok(argument) => job.submit(Task::new(index, argument)),
+                Err(error) => job.submit_resolved(not_called(index, error)),
+            }
+        }
+        job.seal();
+        self.shared.begin(Arc::clone(&job));
+        self.shared.ring();
+        job
+    }
+
+    pub(crate) fn map_by<F, A, I>(
+        &self,
+        options: Options,
+        function: F,
+        items: I,
+    ) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Target<A>,
+        F::Output: Serialize + DeserializeOwned + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        let mut values = Vec::new();
+        for (index, result) in self.bulk(options, FunctionRef::of(function), items) {
+            store(&mut values, index, result?);
+        }
+        Ok(values.into_iter().flatten().collect())
+    }
+
+    pub(crate) fn try_map_by<F, A, I>(
+        &self,
+        options: Options,
+        function: F,
+        items: I,
+    ) -> Vec<Result<F::Output, TaskError>>
+    where
+        F: Target<A>,
+        F::Output: Serialize + DeserializeOwned + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        let mut results = Vec::new();
+        for (index, result) in self.bulk(options, FunctionRef::of(function), items) {
+            store(&mut results, index, result);
+        }
+        results.into_iter().flatten().collect()
+    }
+
+    /// Of a function of one argument.
+    pub(crate) fn stream<F, T, R, I>(
+        &self,
+        options: Options,
+        function: F,
+        items: I,
+    ) -> Stream<'_, R, I::IntoIter>
     where
         F: Fn(T) -> R + Copy + Send + 'static,
         T: Serialize + DeserializeOwned + 'static,
@@ -255,19 +452,19 @@ impl Pool {
     {
         // An item travels as the tuple of the function's one argument, which is encoded as the item itself.
         let function = FunctionRef::of::<F, (T,)>(function);
-        Stream::new(&self.shared, self.workers, function, items.into_iter())
+        Stream::new(&self.shared, self.workers, function, options, items.into_iter())
     }
 
     /// A stream for a caller that keeps all results anyway.
-    fn bulk<F, T, R, I>(&self, function: F, items: I) -> Stream<'_, R, I::IntoIter>
-    where
-        F: Fn(T) -> R + Copy + Send + 'static,
-        T: Serialize + DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-        I: IntoIterator<Item = T>,
-    {
-        let mut stream = self.stream(function, items);
-        stream.set_window(BULK_WINDOW * self.workers);
+    fn bulk<R, I: IntoIterator>(
+        &self,
+        options: Options,
+        function: Result<FunctionRef>,
+        items: I,
+    ) -> Stream<'_, R, I::IntoIter> {
+        let mut stream =
+            Stream::new(&self.shared, self.workers, function, options, items.into_iter());
+        stream.set_default_window(BULK_WINDOW * self.workers);
         stream
     }
 }
@@ -275,7 +472,7 @@ impl Pool {
 /// How many items per worker are under way in a `map`: enough to give workers many at once.
 const BULK_WINDOW: usize = 256;
 
-fn store<T>(slots: &mut Vec<Option<T>>, index: usize, value: T) {
+pub(crate) fn store<T>(slots: &mut Vec<Option<T>>, index: usize, value: T) {
     if slots.len() <= index {
         slots.resize_with(index + 1, || None);
     }
@@ -303,14 +500,9 @@ impl Drop for Pool {
     fn drop(&mut self) {
         if self.owner != procession_sys::process::id() {
             // The thread is not here, and the bell is its process's.
-            self.dispatcher = None;
             return;
         }
-        self.shared.close();
-        if let Some(dispatcher) = self.dispatcher.take()
-            && dispatcher.join().is_err()
-        {
-            tracing::error!("the pool's dispatcher panicked");
-        }
+        self.terminate();
+        self.end();
     }
 }

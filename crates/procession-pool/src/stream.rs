@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::TaskError;
 use crate::dispatch::Shared;
 use crate::job::{Job, Outcome, Task};
+use crate::options::Options;
 use crate::pool::decode;
 
 /// How many items per worker are under way when nobody says how many.
@@ -29,18 +30,19 @@ const SLOW_INPUT: Duration = Duration::from_micros(200);
 /// The common part: gives each result with the place of its item, as they come.
 pub(crate) struct Stream<'pool, R, I> {
     shared: &'pool Shared,
-    /// The job, or why there is none: then the first item's result says so.
-    job: Result<Arc<Job>, Option<Error>>,
-    begun: bool,
+    /// What is called, or why nothing is: then the first item's result says so.
+    function: Result<FunctionRef, Option<Error>>,
+    options: Options,
+    /// From the first item on.
+    job: Option<Arc<Job>>,
     items: Option<I>,
     /// The place of the next item.
     next: usize,
     /// How many items have been put in and their results not been taken out.
     under_way: usize,
     workers: usize,
-    /// How many may be, when somebody has said so.
-    window: Option<usize>,
-    chunk: Option<usize>,
+    /// How many may be, unless somebody has said so.
+    default_window: Option<usize>,
     returns: PhantomData<fn() -> R>,
 }
 
@@ -49,36 +51,55 @@ impl<'pool, R, I> Stream<'pool, R, I> {
         shared: &'pool Shared,
         workers: usize,
         function: Result<FunctionRef>,
+        options: Options,
         items: I,
     ) -> Self {
         Self {
             shared,
-            job: function.map(|function| Arc::new(Job::new(function))).map_err(Some),
-            begun: false,
+            function: function.map_err(Some),
+            options,
+            job: None,
             items: Some(items),
             next: 0,
             under_way: 0,
             workers,
-            window: None,
-            chunk: None,
+            default_window: None,
             returns: PhantomData,
         }
     }
 
-    pub(crate) fn set_window(&mut self, window: usize) {
-        self.window = Some(window);
-    }
-
     fn set_chunk(&mut self, chunk: NonZeroUsize) {
-        self.chunk = Some(chunk.get());
-        if let Ok(job) = &self.job {
+        self.options.chunk = Some(chunk);
+        if let Some(job) = &self.job {
             job.set_chunk(chunk);
         }
     }
 
+    /// The window, unless somebody has said which.
+    pub(crate) fn set_default_window(&mut self, window: usize) {
+        self.default_window = Some(window);
+    }
+
     fn window(&self) -> usize {
-        let for_chunks = self.chunk.map_or(0, |chunk| chunk.saturating_mul(2 * self.workers));
-        self.window.unwrap_or((WINDOW * self.workers).max(for_chunks))
+        let Options { chunk, window, .. } = self.options;
+        let for_chunks = chunk.map_or(0, |chunk| chunk.get().saturating_mul(2 * self.workers));
+        let default = || self.default_window.unwrap_or((WINDOW * self.workers).max(for_chunks));
+        window.map_or_else(default, NonZeroUsize::get)
+    }
+
+    /// The job, which begins with the first item.
+    fn job(&mut self) -> Result<Arc<Job>, Option<Error>> {
+        if let Some(job) = &self.job {
+            return Ok(Arc::clone(job));
+        }
+        let function = match &mut self.function {
+            Ok(function) => *function,
+            Err(error) => return Err(error.take()),
+        };
+        let job = Arc::new(Job::new(Some(function), self.options));
+        self.shared.begin(Arc::clone(&job));
+        self.job = Some(Arc::clone(&job));
+        Ok(job)
     }
 
     /// Puts items in while there is room; returns the result of an item that cannot be.
@@ -95,15 +116,12 @@ impl<'pool, R, I> Stream<'pool, R, I> {
         if room(self) < (window / 4).max(1) {
             return None;
         }
-        if !self.begun {
-            self.begun = true;
-            self.shared.begin(Arc::clone(job));
-        }
         let start = Instant::now();
         while room(self) > 0 && (self.under_way == 0 || job.waiting_bytes() < MOST_WAITING_BYTES) {
             let item = self.items.as_mut()?.next();
             let Some(item) = item else {
                 self.items = None;
+                job.seal();
                 return None;
             };
             let encoded = Message::encode(&(item,));
@@ -131,11 +149,10 @@ impl<'pool, R, I> Stream<'pool, R, I> {
         R: DeserializeOwned,
         I: Iterator<Item = T>,
     {
-        let job = match &mut self.job {
-            Ok(job) => Arc::clone(job),
+        let job = match self.job() {
+            Ok(job) => job,
             Err(error) => {
-                let error = error.take()?;
-                return Some((0, Err(TaskError::NotCalled { index: 0, error })));
+                return error.map(|error| (0, Err(TaskError::NotCalled { index: 0, error })));
             }
         };
         if let Some((index, error)) = self.feed(&job, kept) {
@@ -171,7 +188,7 @@ where
 
 impl<R, I> Drop for Stream<'_, R, I> {
     fn drop(&mut self) {
-        if let Ok(job) = &self.job {
+        if let Some(job) = &self.job {
             self.shared.abandon(job);
         }
     }
@@ -184,7 +201,7 @@ macro_rules! options {
         /// four for each worker, or two chunks. An input that waits for earlier results needs a window that it can fill:
         /// with a window of one, each item is taken when the result before it has been fetched.
         pub fn window(mut self, items: NonZeroUsize) -> Self {
-            self.stream.set_window(items.get());
+            self.stream.options.window = Some(items);
             self
         }
 

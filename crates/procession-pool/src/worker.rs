@@ -1,6 +1,6 @@
 //! A worker: takes assignments, runs their tasks one after the other, answers each as soon as it is done.
 //!
-//! Each seat has two words in the shared page. Before a worker looks at a task it writes the task's ticket into the first, its claim, and clears it
+//! Each seat has three words in the shared page. Before a worker looks at a task it writes the task's ticket into the first, its claim, and clears it
 //! after the answer has gone. So whenever it is killed, the pool knows which task it was running: the one in the
 //! word, unless its answer has arrived. Tasks that have neither are as good as never assigned.
 
@@ -11,22 +11,30 @@ use std::sync::Arc;
 use procession_core::{Courier, ErrorKind, Handle, Message, Result};
 use procession_process::panic;
 use procession_process::trampoline::{FunctionRef, Reply};
-use procession_sys::fd;
 use procession_sys::memory::SharedWords;
 use procession_sys::prim::Ordering;
+use procession_sys::{clock, fd};
 
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{self, Ticket};
 
+/// How many words a seat has.
+pub(crate) const WORDS: usize = 3;
+
 /// The word that names the task which the worker in this seat runs.
 pub(crate) fn claim_of(seat: usize) -> usize {
-    2 * seat
+    WORDS * seat
 }
 
 /// The word that names the last task which the worker in this seat need not run, if it has not.
 pub(crate) fn unwanted_of(seat: usize) -> usize {
-    2 * seat + 1
+    WORDS * seat + 1
+}
+
+/// The word that says since when, in [rough milliseconds](clock::rough_millis).
+pub(crate) fn since_of(seat: usize) -> usize {
+    WORDS * seat + 2
 }
 
 /// What each worker calls before its first task.
@@ -84,7 +92,8 @@ pub(crate) fn run(
             drop(answer.and_then(|answer| courier.send(&answer)));
         });
     }
-    let (claim, unwanted) = (claims.word(claim_of(seat)), claims.word(unwanted_of(seat)));
+    let words = [claim_of, unwanted_of, since_of].map(|word| claims.word(word(seat)));
+    let [claim, unwanted, since] = words;
     while let Some(assignment) = courier.recv()? {
         if assignment.bytes().is_empty() {
             return Ok(());
@@ -97,6 +106,7 @@ pub(crate) fn run(
                 skipped = Some(ticket);
                 continue;
             }
+            since.store(clock::rough_millis(), Ordering::Relaxed);
             // ORDERING: pairs with the Acquire load in `Seat::claimed`, which happens after this process has died.
             claim.store(ticket, Ordering::Release);
             let heard = run_task(&courier, function, ticket, argument)?;
