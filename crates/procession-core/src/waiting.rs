@@ -5,12 +5,15 @@
 //! for [`ARM_AFTER`] *arms*: it observes the owners of what it waits for, and the next [`NEIGHBOURS`] processes that have the
 //! object, which may be those that should have woken it ([`Family::observe`]: a thread, and a pidfd for each). When one of them
 //! dies, whoever notices first puts the object in order and wakes those who wait. What waits a short time pays for none of
-//! this, and what does not wait at all makes no system call.
+//! this, and what does not wait at all makes no system call. Nor does a process that waits shortly, and often, set timers: see `alarm`.
 //!
 //! So that no death is missed, of a family of up to 17 processes each observes all others; in a larger one, each process that
 //! waits is observed by up to 16 others that wait for the same thing. Whatever is missed beyond that (both a process and all
 //! that observe it are killed, or stopped, at once) is found after [`BACKSTOP`], when a sleeper looks by itself.
 
+mod alarm;
+
+use std::ptr;
 use std::time::Duration;
 
 use procession_sys::futex::{self, Woken};
@@ -234,6 +237,16 @@ impl<'a> Wait<'a> {
             true if self.object.is_in_message() => IN_MESSAGE,
             true => BACKSTOP,
         };
+        let needs_no_timer = !self.is_armed && self.deadline == Deadline::NEVER;
+        if needs_no_timer
+            && policy() != Policy::Spin
+            && let Some(woken) = self.sleep_without_timer(word, expected)?
+        {
+            return match woken {
+                Woken::Maybe => Ok(Slept::Look),
+                Woken::TimedOut => self.arm(&owners()),
+            };
+        }
         let until = self.deadline.min(Deadline::after(patience));
         let woken = match policy() {
             Policy::Spin => spin_until(word, expected, until),
@@ -247,6 +260,19 @@ impl<'a> Wait<'a> {
         }
         // At the backstop as well: others may have come since.
         self.arm(&owners())
+    }
+
+    /// Sleeps until it is woken, or has slept for [`ARM_AFTER`]; nothing if it needs a timer.
+    fn sleep_without_timer(&self, word: &AtomicU64, expected: u32) -> Result<Option<Woken>> {
+        // The object's words stay as long as the process, the borrow does not.
+        let words = self.object.words();
+        let distance = ptr::from_ref(word).addr().wrapping_sub(words.as_ptr().addr());
+        let Some(word) = words.get(distance / size_of::<AtomicU64>()) else { return Ok(None) };
+        let Some(place) = alarm::lie_down(word)? else { return Ok(None) };
+        let slept = futex::wait_low(word, expected, Deadline::NEVER);
+        let is_overdue = alarm::get_up(place)?;
+        slept?;
+        Ok(Some(if is_overdue { Woken::TimedOut } else { Woken::Maybe }))
     }
 
     fn covers(&self, owners: &[u16]) -> bool {

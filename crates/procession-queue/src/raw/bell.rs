@@ -1,9 +1,12 @@
 //! A bell: some sleep until it rings, and whoever has news rings it, if anybody may sleep.
 //!
-//! The word: in its upper half how often somebody came to sleep, in its lower half whether anybody may (bit 0) and how often it was
-//! rung. One sleeps on the lower half. *Announce, look for news, sleep while the lower half is unchanged*; *make news, full fence,
-//! look at the bit, count on, wake*: so no news is slept through. The bit stays while sleepers are found; whoever finds none
-//! takes it away, unless somebody came meanwhile. A sleeper that is killed costs one vain wake-up.
+//! The word: in its lower half whether anybody may (bit 0) and how often it was rung; in its upper half how often somebody came to sleep (48 to
+//! 63), and how many of these are known to be awake (32 to 47). One sleeps on the lower half. *Announce, look for news, sleep while the lower
+//! half is unchanged*; *make news, full fence, look at the bit, count on, wake*: so no news is slept through.
+//!
+//! What lies between the two numbers is at least how many sleep: who came and did not sleep after all is among them. Whoever wakes one takes one off,
+//! and the bit away with the last, so that the next news costs no vain call of the system; whoever finds none takes them all off, unless
+//! somebody came meanwhile. A sleeper that is killed costs one vain call.
 
 use procession_sys::prim::Ordering::SeqCst;
 
@@ -11,8 +14,36 @@ use super::Word;
 
 const MAY_SLEEP: u64 = 1;
 const RUNG: u64 = 2;
-const CAME: u64 = 1 << 32;
 const LOW: u64 = u32::MAX as u64;
+const CAME_AT: u32 = 48;
+const AWAKE_AT: u32 = 32;
+const NUMBER: u64 = u16::MAX as u64;
+
+/// How many may sleep.
+fn asleep(word: u64) -> u64 {
+    (word >> CAME_AT).wrapping_sub(word >> AWAKE_AT & NUMBER) & NUMBER
+}
+
+/// The word when so many more are known to be awake, of all that came.
+fn woken(word: u64, count: u64) -> u64 {
+    let awake = (word >> AWAKE_AT & NUMBER).wrapping_add(count) & NUMBER;
+    let word = word & !(NUMBER << AWAKE_AT) | awake << AWAKE_AT;
+    if asleep(word) == 0 { word & !MAY_SLEEP } else { word }
+}
+
+/// The word when one more is coming.
+fn come(word: u64) -> u64 {
+    match asleep(word) {
+        // Nobody counts so far. The word changes all the same.
+        NUMBER => rung(word),
+        _ => word.wrapping_add(1 << CAME_AT) | MAY_SLEEP,
+    }
+}
+
+/// The word when it was rung once more.
+fn rung(word: u64) -> u64 {
+    word & !LOW | word.wrapping_add(RUNG) & LOW
+}
 
 /// A bell in a word.
 #[derive(Debug)]
@@ -31,7 +62,7 @@ impl<W: Word> Bell<'_, W> {
     pub(crate) fn announce(self) -> u32 {
         loop {
             let old = self.0.load(SeqCst);
-            let new = old.wrapping_add(CAME) | MAY_SLEEP;
+            let new = come(old);
             if self.0.exchange(old, new) {
                 return u32::try_from(new & LOW).unwrap_or_default();
             }
@@ -65,19 +96,61 @@ impl<W: Word> Bell<'_, W> {
                 return;
             }
             // Who is about to sleep on the old value does not.
-            let new = old & !LOW | old.wrapping_add(RUNG) & LOW;
+            let new = rung(old);
             if !self.0.exchange(old, new) {
                 continue;
             }
-            let woken = self.0.wake(most);
-            if woken == 0 || most == u32::MAX {
-                // If it fails, somebody came, or rings.
-                let _quiet = self.0.exchange(new, new & !MAY_SLEEP);
+            return match self.0.wake(most) {
+                1 if most == 1 => self.count_awake(),
+                _ => {
+                    // If it fails, somebody came, or rings.
+                    let _quiet = self.0.exchange(new, woken(new, asleep(new)));
+                }
+            };
+        }
+    }
+
+    /// One was woken.
+    fn count_awake(self) {
+        loop {
+            let old = self.0.load(SeqCst);
+            // Nobody was found meanwhile, and all were taken off.
+            if asleep(old) == 0 || self.0.exchange(old, woken(old, 1)) {
+                return;
             }
-            return;
         }
     }
 }
 
 #[cfg(all(test, loom))]
 mod loom;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_came_is_counted_round_the_end_of_the_numbers() {
+        let mut word = 0;
+        for _ in 0..200_000 {
+            word = come(come(word));
+            assert_eq!((asleep(word), word & MAY_SLEEP), (2, MAY_SLEEP));
+            word = woken(rung(word), 1);
+            assert_eq!((asleep(word), word & MAY_SLEEP), (1, MAY_SLEEP));
+            word = woken(rung(word), 1);
+            assert_eq!((asleep(word), word & MAY_SLEEP), (0, 0));
+        }
+    }
+
+    #[test]
+    fn more_than_can_be_counted_change_the_word_and_are_not_forgotten() {
+        let mut word = 0;
+        for _ in 0..70_000 {
+            let next = come(word);
+            assert_ne!(next, word);
+            word = next;
+        }
+        assert_eq!((asleep(word), word & MAY_SLEEP), (NUMBER, MAY_SLEEP));
+        assert_eq!(woken(word, asleep(word)) & MAY_SLEEP, 0);
+    }
+}
