@@ -3,6 +3,7 @@
 use procession_core::{Error, ErrorKind, Result};
 
 use crate::memory::Traits;
+use crate::payload::MOST_ATTEMPTS;
 use crate::raw::stamp::Position;
 use crate::{JoinableQueue, Queue};
 
@@ -41,7 +42,7 @@ impl QueueBuilder {
     }
 
     /// How often an item may be tried: one that was [leased](JoinableQueue::lease) so often and was not done is given to nobody any more,
-    /// and counted as [exhausted](JoinableQueue::exhausted). For a [`JoinableQueue`].
+    /// and counted as [exhausted](JoinableQueue::exhausted). At most 32,768. For a [`JoinableQueue`].
     #[doc(alias = "retries")]
     pub fn attempts(self, attempts: u16) -> Self {
         Self { attempts: Some(attempts), ..self }
@@ -66,7 +67,7 @@ impl QueueBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] when a bound is zero; as [`Queue::new`].
+    /// [`ErrorKind::InvalidInput`] when a bound is zero, or attempts are more than can be counted; as [`Queue::new`].
     pub fn build_joinable<T>(&self) -> Result<JoinableQueue<T>> {
         Queue::starting_at(self.traits(true)?, Position::new(0)).map(JoinableQueue::of)
     }
@@ -75,6 +76,10 @@ impl QueueBuilder {
         let &Self { items, bytes, attempts } = self;
         if items == Some(0) || bytes == Some(0) || attempts == Some(0) {
             let text = "a queue for no items, no bytes or no attempts is of no use";
+            return Err(Error::new(ErrorKind::InvalidInput, text));
+        }
+        if attempts.is_some_and(|attempts| attempts > MOST_ATTEMPTS) {
+            let text = format!("at most {MOST_ATTEMPTS} attempts can be counted");
             return Err(Error::new(ErrorKind::InvalidInput, text));
         }
         Ok(Traits { items: items.map(|items| items as u64), bytes, is_joinable, attempts })

@@ -159,7 +159,8 @@ impl<T> JoinableQueue<T> {
         self.0.close()
     }
 
-    /// As [`close`](Self::close), and throws away what nobody has; tells how many items that were. They count as done.
+    /// As [`close`](Self::close), and throws away what nobody has; tells how many items that were. They count as done. What somebody has
+    /// leased and gives back afterwards is for who still leases, or for the next call.
     ///
     /// # Errors
     ///
@@ -402,7 +403,7 @@ pub struct Lease<T> {
 }
 
 impl<T> Lease<T> {
-    /// Which attempt at the item this is: 1 is the first.
+    /// Which attempt at the item this is: 1 is the first. It stays at 32,767 and 32,768 when that was reached.
     pub fn attempt(&self) -> u32 {
         u32::from(self.hold.returns()) + 1
     }

@@ -23,6 +23,8 @@ pub(crate) const FRONT: usize = 32;
 const LENGTH: u64 = (1 << 40) - 1;
 const RETURNS_AT: u32 = 40;
 const RETURNS: u64 = (1 << 15) - 1;
+/// The most attempts that can be counted.
+pub(crate) const MOST_ATTEMPTS: u16 = 1 << 15;
 const HAS_TAG: u64 = 1 << 55;
 const TAG: usize = 7;
 
@@ -101,11 +103,13 @@ pub(crate) fn read_tag(slot: &[AtomicU64]) -> Option<u64> {
     (slot[1].load(Relaxed) & HAS_TAG != 0).then(|| slot[TAG].load(Relaxed))
 }
 
-/// How often the item was given back, where its state says whether that is odd: whoever changes that leaves the number to the next.
+/// How often the item was given back, where its state says whether that is odd: whoever changes that leaves the number to the next. It
+/// stays at the highest two that there is room for.
 pub(crate) fn returns(slot: &[AtomicU64], is_odd: bool) -> u16 {
     let known = slot[1].load(Relaxed) >> RETURNS_AT & RETURNS;
     let now = if known % 2 == u64::from(is_odd) { known } else { known + 1 };
-    u16::try_from(now & RETURNS).unwrap_or_default()
+    let now = if now > RETURNS { now - 2 } else { now };
+    u16::try_from(now).unwrap_or_default()
 }
 
 /// Writes how often it was given back.
@@ -209,6 +213,13 @@ mod tests {
         }
         write_tag(&slot, 5);
         assert_eq!((returns(&slot, true), read_tag(&slot)), (999, Some(5)));
+        write_returns(&slot, 0x7fff);
+        for _ in 0..3 {
+            for (is_odd, times) in [(false, 0x7ffe), (true, 0x7fff)] {
+                assert_eq!(returns(&slot, is_odd), times);
+                write_returns(&slot, times);
+            }
+        }
         assert_eq!(Payload::read(&slot), Payload::Inline { len: 7 });
     }
 

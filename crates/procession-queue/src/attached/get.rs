@@ -26,6 +26,13 @@ pub(crate) struct Taken<'a> {
     pub(super) handles: Vec<OwnedFd>,
 }
 
+/// What one does at the end of a queue while items are leased, which may come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AtEnd {
+    Waits,
+    Goes,
+}
+
 /// What came.
 #[derive(Debug)]
 pub(crate) enum Got<T> {
@@ -69,12 +76,16 @@ impl Attached {
                 return Ok(Got::Item(Taken { ours, handles: Vec::new() }));
             }
         }
-        self.take_slowly(taken, deadline)
+        self.take_slowly(taken, deadline, AtEnd::Waits)
     }
 
     #[inline(never)]
-    fn take_slowly(&self, taken: State, deadline: Deadline) -> Result<Got<Taken<'_>>> {
-        let line = self.memory.line();
+    fn take_slowly(
+        &self,
+        taken: State,
+        deadline: Deadline,
+        at_end: AtEnd,
+    ) -> Result<Got<Taken<'_>>> {
         let me = taken.owner().unwrap_or_default();
         let mut patience = Patience::new(self, deadline);
         loop {
@@ -85,27 +96,21 @@ impl Attached {
             let Some((take, handles)) = self.take_once(taken, deadline)? else {
                 return Ok(Got::Empty);
             };
-            let (owner, is_closed) = match take {
+            let owner = match take {
                 Take::Taken(ours) => {
                     self.say_room();
                     return Ok(Got::Item(Taken { ours, handles }));
                 }
-                Take::Empty | Take::Unprepared => (None, false),
-                Take::Busy(owner) => (Some(owner), false),
+                Take::Empty | Take::Unprepared => None,
+                Take::Busy(owner) => Some(owner),
                 Take::Closed => match self.leased_elsewhere(me)? {
-                    Some(owner) => (Some(owner), true),
-                    None => return Ok(Got::Closed),
+                    Some(owner) if at_end == AtEnd::Waits => Some(owner),
+                    _ => return Ok(Got::Closed),
                 },
             };
             self.say_nothing_there();
             let owners = || Vec::from_iter(owner);
-            let is_waiting = || {
-                let is_waiting = match is_closed {
-                    true => self.leased_elsewhere(me).is_ok_and(|owner| owner.is_some()),
-                    false => line.is_waiting().unwrap_or(false),
-                };
-                is_waiting && !self.may_have_returned()
-            };
+            let is_waiting = || self.has_nothing(me).unwrap_or(false);
             match patience.wait(self.memory.getters(), &owners, &is_waiting)? {
                 Waited::Look => {}
                 Waited::TimedOut => return Ok(Got::Empty),
@@ -162,6 +167,15 @@ impl Attached {
         let missing =
             || Error::new(ErrorKind::Broken, "the handles of an item are not in the depot");
         self.depot.copy(tag)?.ok_or_else(missing)
+    }
+
+    /// Whether a getter in `me` has to wait: for an item, or at the end, where what is leased elsewhere may come back.
+    pub(super) fn has_nothing(&self, me: u16) -> Result<bool> {
+        let line = self.memory.line();
+        if self.may_have_returned() {
+            return Ok(false);
+        }
+        Ok(line.is_waiting()? || line.is_over()? && self.leased_elsewhere(me)?.is_some())
     }
 
     /// Whether an item may have been given back.
@@ -254,7 +268,7 @@ impl Attached {
     /// Takes an item away that nobody will get; whether there was one.
     pub(crate) fn discard(&self) -> Result<bool> {
         let me = self.me()?;
-        match self.take(State::Taken(me), Deadline::NEVER)? {
+        match self.take_slowly(State::Taken(me), Deadline::NEVER, AtEnd::Goes)? {
             Got::Item(Taken { ours, .. }) => self.free(me, ours, || self.done(ours)).map(|()| true),
             Got::Empty | Got::Closed => Ok(false),
         }

@@ -36,7 +36,12 @@ impl Attached {
                 Waited::Alone => match self.left()?.map(State::owner) {
                     None => return Ok(Joined::Done),
                     // Another thread of this process has it.
-                    Some(Some(owner)) if owner == me => self.sleep_for_threads(deadline)?,
+                    Some(Some(owner)) if owner == me => {
+                        self.sleep_for_threads(deadline)?;
+                        if deadline.has_passed() && self.left()?.is_some() {
+                            return Ok(Joined::TimedOut);
+                        }
+                    }
                     Some(_) => return Ok(Joined::Abandoned),
                 },
             }

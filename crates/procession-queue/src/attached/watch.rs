@@ -64,14 +64,14 @@ impl Attached {
 
     /// Whether there is something to be got, or the end.
     pub(crate) fn is_ready(&self) -> Result<bool> {
-        self.me()?;
+        let me = self.me()?;
         self.settle(Deadline::PAST)?;
-        if !self.memory.line().is_waiting()? || self.may_have_returned() {
+        if !self.has_nothing(me)? {
             return Ok(true);
         }
         self.say_nothing_there();
         // It may have come while it was silenced.
-        Ok(!self.memory.line().is_waiting()?)
+        Ok(!self.has_nothing(me)?)
     }
 
     /// Somebody of this process has found nothing.
@@ -166,10 +166,8 @@ impl Shared {
 
     /// Waits until something is there, the end, or an error that a getter would be told of; `false` when this was interrupted.
     fn is_there(&self, queue: &Attached, member: &Member) -> bool {
-        let is_waiting = || {
-            let is_waiting = queue.memory.line().is_waiting().unwrap_or(false);
-            is_waiting && !queue.may_have_returned() && !self.is_over.load(SeqCst)
-        };
+        let has_nothing = || queue.me().and_then(|me| queue.has_nothing(me));
+        let is_waiting = || has_nothing().unwrap_or(false) && !self.is_over.load(SeqCst);
         let mut patience = Patience::sleeping(queue);
         while is_waiting() {
             member.rest();

@@ -88,7 +88,7 @@ fn bounds_of_nothing_are_refused() {
     };
     let builder = Queue::<u8>::builder;
     assert!(refused(builder().items(0)) && refused(builder().bytes(0)));
-    assert!(refused(builder().attempts(0)));
+    assert!(refused(builder().attempts(0)) && refused(builder().attempts(32_769)));
     let kind = builder().attempts(3).build::<u8>().unwrap_err().kind();
     assert_eq!(kind, ErrorKind::InvalidInput);
 }

@@ -190,3 +190,13 @@ fn errors_say_what_happened() {
     let late: procession_core::Error = QueueJoinTimeoutError::Timeout.into();
     assert_eq!(late.kind(), ErrorKind::TimedOut);
 }
+
+#[test]
+fn who_waits_alone_for_his_own_item_is_told_in_time() {
+    let queue = JoinableQueue::new().unwrap();
+    queue.put(1).unwrap();
+    let lease = queue.lease().unwrap();
+    assert!(matches!(queue.join_timeout(SHORT), Err(QueueJoinTimeoutError::Timeout)));
+    lease.done().unwrap();
+    queue.join_timeout(SHORT).unwrap();
+}
