@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use procession::prelude::*;
-use procession::{AsyncResult, ErrorKind};
+use procession::{AsyncResult, ErrorKind, ReturnWhen, as_completed, wait_for};
 use procession_sys::prim::{AtomicUsize, Ordering};
 use procession_sys::signal;
 use procession_tests::{SOON, wait_until, watchdog};
@@ -298,4 +298,53 @@ fn workers_run_exactly_so_many_tasks() {
     }
     assert!(counts.values().all(|count| *count <= 3), "{counts:?}");
     assert!(counts.len() >= 20, "{counts:?}");
+}
+
+#[test]
+fn results_are_taken_as_they_come() {
+    let _dog = watchdog(60);
+    let (pool, gate) = (pool(2), Event::new().unwrap());
+    let calls = vec![
+        pool.apply_async(hold, (0, gate.clone())),
+        pool.apply_async(|x: u32| x, (1,)),
+        pool.apply_async(|_: u32| -> u32 { panic!("no") }, (2,)),
+    ];
+    let first = wait_for(&calls, ReturnWhen::FirstCompleted, SOON);
+    assert!(!first.is_empty() && !first.contains(&0), "{first:?}");
+    let mut failed = wait_for(&calls, ReturnWhen::FirstError, SOON);
+    failed.sort_unstable();
+    assert_eq!(failed, [1, 2]);
+    assert_eq!(wait_for(&calls, ReturnWhen::AllCompleted, SHORT).len(), 2);
+    assert!(wait_for::<u32>(&[], ReturnWhen::FirstCompleted, SOON).is_empty());
+    let mut all = as_completed(calls);
+    assert_eq!(all.len(), 3);
+    let mut early = [all.next().unwrap().0, all.next().unwrap().0];
+    early.sort_unstable();
+    assert_eq!(early, [1, 2]);
+    gate.set().unwrap();
+    let (place, result) = all.next().unwrap();
+    assert_eq!((place, result.unwrap()), (0, 0));
+    assert!(all.next().is_none());
+}
+
+#[test]
+fn a_pool_grows_and_shrinks() {
+    let _dog = watchdog(60);
+    let (pool, gate) = (pool(2), Event::new().unwrap());
+    let many = |workers| pool.resize(NonZeroUsize::new(workers).unwrap());
+    let held = pool.map_async(|gate: Event| gate.wait().unwrap(), vec![gate.clone(); 4]);
+    many(4).unwrap();
+    wait_until("four workers", || pool.worker_pids().len() == 4);
+    many(1).unwrap();
+    assert_eq!(pool.workers(), 1);
+    gate.set().unwrap();
+    assert_eq!(held.get().unwrap().len(), 4);
+    wait_until("one worker", || pool.worker_pids().len() == 1);
+    let seats = pool.map(|_: u32| procession::current_worker(), 0..100).unwrap();
+    assert!(seats.iter().all(|seat| *seat == Some(0)));
+    many(3).unwrap();
+    wait_until("three workers", || pool.worker_pids().len() == 3);
+    assert_eq!(pool.map(|x: u32| x, 0..100).unwrap().len(), 100);
+    assert_eq!(many(4097).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(procession::current_worker(), None);
 }

@@ -95,6 +95,11 @@ impl<R> AsyncResult<R> {
         Self { call: Arc::new(Call { job, collect, result: Mutex::new(None) }), shared }
     }
 
+    /// Has `tell` called when the result is there.
+    pub(crate) fn when_ready(&self, tell: impl FnOnce() + Send + 'static) {
+        self.call.job.when_over(tell);
+    }
+
     /// Waits for the result.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::dispatch::{self, Shared};
-use crate::pool::Pool;
+use crate::pool::{Pool, check_workers};
 use crate::worker::Initializer;
 
 /// Describes a pool before it is started.
@@ -102,11 +102,14 @@ impl Builder {
     ///
     /// # Errors
     ///
+    /// [`InvalidInput`](procession_core::ErrorKind::InvalidInput) for more than 4096 workers;
     /// [`NotInitialized`](procession_core::ErrorKind::NotInitialized) when `init()` did not run in this process,
     /// [`Unsupported`](procession_core::ErrorKind::Unsupported) when the context's method is `thread`, or it is `fork` and other
     /// threads run; [`Os`](procession_core::ErrorKind::Os) when the system has no room for the workers. None is left then.
     pub fn build(self) -> Result<Pool> {
-        let workers = self.workers.map_or_else(cpu_count, Ok)?.get();
+        let workers = self.workers.map_or_else(cpu_count, Ok)?;
+        check_workers(workers)?;
+        let workers = workers.get();
         let context = self.context.unwrap_or_default();
         if context.start_method() == StartMethod::Thread {
             let text = "a pool of threads is not there yet";

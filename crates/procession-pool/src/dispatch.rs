@@ -70,6 +70,9 @@ const MOST_REFUSALS: u32 = 9;
 /// How many workers may die when they are about to begin a task.
 const MOST_DEATHS: u8 = 3;
 
+/// How many workers a pool may have: as many processes as a family.
+pub(crate) const MOST_WORKERS: usize = 4096;
+
 /// How many bytes of arguments an assignment may hold before no further task joins it.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -87,7 +90,9 @@ pub(crate) fn start(
 ) -> Result<JoinHandle<()>> {
     let mut dispatcher = Dispatcher {
         tasks_per_worker,
-        claims: SharedWords::create(worker::WORDS * workers)?,
+        wanted: workers,
+        // Pages that no seat uses cost nothing.
+        claims: SharedWords::create(worker::WORDS * MOST_WORKERS)?,
         signal_mask: signal::thread_mask()?.bits(),
         shared,
         seats: (0..workers).map(|_| None).collect(),
@@ -112,6 +117,8 @@ struct Dispatcher {
     shared: Arc<Shared>,
     /// After how many tasks a worker is replaced.
     tasks_per_worker: Option<NonZeroUsize>,
+    /// How many seats there shall be: those behind these are being left.
+    wanted: usize,
     claims: SharedWords,
     /// What the workers' main threads block: what the thread did that made the pool.
     signal_mask: u64,
@@ -157,13 +164,16 @@ impl Dispatcher {
         // by the look into the inbox and the jobs below.
         self.shared.rung.swap(false, Ordering::AcqRel);
         self.shared.bell.silence()?;
-        let closing = {
+        let (closing, wanted) = {
             let mut inbox = lock(&self.shared.inbox);
             self.jobs.extend(inbox.jobs.drain(..));
-            inbox.closing
+            (inbox.closing, inbox.wanted.take())
         };
         if closing == Closing::Now {
             return Ok(false);
+        }
+        if let Some(wanted) = wanted {
+            self.resize(wanted)?;
         }
         for (seat, ended) in seats {
             self.listen(seat);
@@ -186,6 +196,23 @@ impl Dispatcher {
         self.dispatch();
         let is_idle = || self.occupied().all(|(_, worker)| worker.assigned.is_empty());
         Ok(closing == Closing::No || !is_idle() || !self.jobs.iter().all(|job| job.is_done()))
+    }
+
+    /// Makes as many seats as are wanted. Whoever sits in one that goes finishes what he was told.
+    fn resize(&mut self, wanted: usize) -> Result<()> {
+        self.wanted = wanted;
+        if self.seats.len() < wanted {
+            self.seats.resize_with(wanted, || None);
+        }
+        self.drop_seats();
+        self.refill()
+    }
+
+    /// Takes away the last seats, if they are empty and not wanted.
+    fn drop_seats(&mut self) {
+        while self.seats.len() > self.wanted && self.seats.last().is_some_and(Option::is_none) {
+            self.seats.pop();
+        }
     }
 
     /// Tells workers not to begin what nobody wants any more, and ends those that run what was cancelled.
@@ -387,7 +414,8 @@ impl Dispatcher {
 
     /// Starts a worker for every empty seat, unless the system has refused one a moment ago.
     fn refill(&mut self) -> Result<()> {
-        for seat in 0..self.seats.len() {
+        self.drop_seats();
+        for seat in 0..self.wanted.min(self.seats.len()) {
             if self.seats[seat].is_some() || self.refused.is_some() {
                 continue;
             }
@@ -421,7 +449,9 @@ impl Dispatcher {
         };
         let process = process.spawn(worker::run, (theirs, claims, seat, initializer))?;
         let mut inbox = lock(&self.shared.inbox);
-        inbox.pids.resize(self.seats.len(), None);
+        if inbox.pids.len() <= seat {
+            inbox.pids.resize(seat + 1, None);
+        }
         inbox.pids[seat] = Some(process.pid());
         self.seats[seat] = Some(Seat {
             process,
@@ -442,7 +472,7 @@ impl Dispatcher {
         for seat in 0..self.seats.len() {
             let is_idle = |worker: &&mut Seat| worker.ready && worker.assigned.is_empty();
             let Some(worker) = self.seats[seat].as_mut().filter(is_idle) else { continue };
-            if worker.left == 0 {
+            if worker.left == 0 || seat >= self.wanted {
                 worker.leave();
             }
             if worker.is_leaving || worker.ending.is_some() {

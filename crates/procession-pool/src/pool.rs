@@ -1,6 +1,7 @@
 //! The pool's face.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,12 +9,12 @@ use std::thread::JoinHandle;
 use procession_core::{Error, ErrorKind, Message, Result};
 use procession_process::trampoline::FunctionRef;
 use procession_process::{Target, panic};
-use procession_sys::prim::{Mutex, lock};
+use procession_sys::prim::{AtomicUsize, Mutex, Ordering, lock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::builder::Builder;
-use crate::dispatch::{Closing, Shared};
+use crate::dispatch::{Closing, MOST_WORKERS, Shared};
 use crate::job::{Job, Outcome, Task};
 use crate::options::Options;
 use crate::stream::{Imap, ImapUnordered, Stream};
@@ -49,7 +50,7 @@ use crate::{AsyncResult, TaskError, Tasks};
 /// ```
 pub struct Pool {
     shared: Arc<Shared>,
-    workers: usize,
+    workers: AtomicUsize,
     /// The process that the dispatcher is a thread of.
     owner: u32,
     dispatcher: Mutex<Option<JoinHandle<()>>>,
@@ -77,7 +78,7 @@ impl Pool {
     ) -> Self {
         Self {
             shared,
-            workers,
+            workers: AtomicUsize::new(workers),
             owner: procession_sys::process::id(),
             dispatcher: Mutex::new(Some(dispatcher)),
         }
@@ -85,7 +86,20 @@ impl Pool {
 
     /// How many workers the pool has.
     pub fn workers(&self) -> usize {
-        self.workers
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    /// Gives the pool so many workers from now on: starts those that are missing, or has as many end, when they have done
+    /// what they were told. Does not wait for either.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for more than 4096 workers.
+    pub fn resize(&self, workers: NonZeroUsize) -> Result<()> {
+        check_workers(workers)?;
+        self.workers.store(workers.get(), Ordering::Relaxed);
+        self.shared.resize(workers.get());
+        Ok(())
     }
 
     /// The process numbers of the workers that run now, in the order of their seats.
@@ -452,7 +466,7 @@ impl Pool {
     {
         // An item travels as the tuple of the function's one argument, which is encoded as the item itself.
         let function = FunctionRef::of::<F, (T,)>(function);
-        Stream::new(&self.shared, self.workers, function, options, items.into_iter())
+        Stream::new(&self.shared, self.workers(), function, options, items.into_iter())
     }
 
     /// A stream for a caller that keeps all results anyway.
@@ -463,9 +477,19 @@ impl Pool {
         items: I,
     ) -> Stream<'_, R, I::IntoIter> {
         let mut stream =
-            Stream::new(&self.shared, self.workers, function, options, items.into_iter());
-        stream.set_default_window(BULK_WINDOW * self.workers);
+            Stream::new(&self.shared, self.workers(), function, options, items.into_iter());
+        stream.set_default_window(BULK_WINDOW * self.workers());
         stream
+    }
+}
+
+pub(crate) fn check_workers(workers: NonZeroUsize) -> Result<()> {
+    match workers.get() <= MOST_WORKERS {
+        true => Ok(()),
+        false => {
+            let text = format!("a pool has {MOST_WORKERS} workers at most");
+            Err(Error::new(ErrorKind::InvalidInput, text))
+        }
     }
 }
 

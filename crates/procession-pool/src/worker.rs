@@ -13,6 +13,7 @@ use procession_process::panic;
 use procession_process::trampoline::{FunctionRef, Reply};
 use procession_sys::memory::SharedWords;
 use procession_sys::prim::Ordering;
+use procession_sys::wipe::WipedWord;
 use procession_sys::{clock, fd};
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,16 @@ pub(crate) fn unwanted_of(seat: usize) -> usize {
 /// The word that says since when, in [rough milliseconds](clock::rough_millis).
 pub(crate) fn since_of(seat: usize) -> usize {
     WORDS * seat + 2
+}
+
+/// One more than the seat of this worker; zero in a process that is none.
+static SEAT: WipedWord = WipedWord::new();
+
+/// The seat in its pool, from zero, of the worker that this process is; nothing in a process that is none, and in one that a worker has
+/// forked. At any time, each worker of a pool has another.
+pub fn current_worker() -> Option<usize> {
+    let seat = SEAT.get().ok()?.load(Ordering::Relaxed);
+    usize::try_from(seat.checked_sub(1)?).ok()
 }
 
 /// What each worker calls before its first task.
@@ -77,6 +88,7 @@ pub(crate) fn run(
     seat: usize,
     initializer: Option<Initializer>,
 ) -> Result<()> {
+    SEAT.get()?.store(seat as u64 + 1, Ordering::Relaxed);
     let claims = Arc::new(SharedWords::open(claims.into_inner())?);
     let courier = Arc::new(courier);
     if let Some(initializer) = initializer {

@@ -8,7 +8,9 @@ pub use procession_connection::{
 };
 pub use procession_core::authkey::AuthKey;
 pub use procession_core::{Deadline, Error, ErrorKind, Handle, OsCode, Result};
-pub use procession_pool::{AsyncResult, ContextExt, Pool, TaskError};
+pub use procession_pool::{
+    AsyncResult, ContextExt, Pool, ReturnWhen, TaskError, as_completed, current_worker, wait_for,
+};
 pub use procession_process::{
     Child, Context, CurrentProcess, Death, ExitReason, ExitStatus, JoinError, OnDrop, Panic,
     ParentProcess, Process, Reason, Resource, Run, StartMethod, Stream, Target, active_children,
@@ -42,7 +44,7 @@ pub mod finalize {
 /// Pools: builders and the iterators of streamed results.
 pub mod pool {
     #[doc(inline)]
-    pub use procession_pool::{Builder, Imap, ImapUnordered, Tasks};
+    pub use procession_pool::{AsCompleted, Builder, Imap, ImapUnordered, Tasks};
 }
 
 /// Processes: builders.

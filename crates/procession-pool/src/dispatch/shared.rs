@@ -23,6 +23,8 @@ pub(crate) struct Shared {
 pub(super) struct Inbox {
     pub(super) jobs: Vec<Arc<Job>>,
     pub(super) closing: Closing,
+    /// How many workers there shall be, when somebody has said so since the dispatcher looked.
+    pub(super) wanted: Option<usize>,
     /// Why the pool is out of order, if it is: there is no dispatcher any more.
     pub(super) broken: Option<Error>,
     /// The process numbers of the workers, by seat.
@@ -86,6 +88,12 @@ impl Shared {
             let mut inbox = lock(&self.inbox);
             inbox.closing = inbox.closing.max(closing);
         }
+        self.ring();
+    }
+
+    /// Says how many workers there shall be.
+    pub(crate) fn resize(&self, workers: usize) {
+        lock(&self.inbox).wanted = Some(workers);
         self.ring();
     }
 
