@@ -1,4 +1,5 @@
 //! Messages whose length a signed number of 32 bits cannot say, from another process; and one that is longer than its receiver allows.
+//! Queues with as much in them.
 //!
 //! Two copies of such a message are 4 GiB. The tests take turns, also where each is a process of its own.
 
@@ -22,8 +23,11 @@ const GIB: usize = 1 << 30;
 /// CPython writes a length in 64 bits from 2 GiB on. No multiple of a page, a row of a ring or a word.
 const LARGE: usize = 2 * GIB + 5;
 
-/// What has to be free, for both processes and for others.
+/// What has to be free for a message, for both processes and for others.
 const FREE: usize = 8 * GIB;
+
+/// What has to be free for a queue.
+const FREE_FOR_A_QUEUE: usize = 4 * GIB;
 
 const PAGE: usize = 4096;
 
@@ -109,14 +113,19 @@ struct Turn {
     _file: File,
 }
 
-/// `None`, aloud, when there is too little memory.
+/// `None`, aloud, when there is too little memory for a message.
 fn turn() -> Option<Turn> {
+    turn_with(FREE, &format!("a message of {LARGE} bytes"))
+}
+
+/// `None`, aloud, when less than this is free.
+fn turn_with(needed: usize, what: &str) -> Option<Turn> {
     let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/large.lock");
     let file = File::create(path).unwrap();
     file.lock().unwrap();
     let free = free_bytes();
-    if free < FREE {
-        skip(&format!("a message of {LARGE} bytes: {free} bytes of memory are free, not {FREE}"));
+    if free < needed {
+        skip(&format!("{what}: {free} bytes of memory are free, not {needed}"));
         return None;
     }
     Some(Turn { _dog: watchdog(100), _file: file })
@@ -201,6 +210,50 @@ fn a_message_that_is_too_large_is_refused_before_it_takes_memory() {
     refuse_too_large(&end);
     drop(end);
     assert_eq!(child.join().unwrap(), Some(ErrorKind::Closed));
+}
+
+/// Fills a queue with `count` items of `len` bytes, and drains it: all are there, in order, and their memory is given back.
+#[track_caller]
+fn fill_and_drain(queue: &Queue<Vec<u8>>, count: usize, len: usize) {
+    let pattern = Pattern::new();
+    let head = |number: usize| pattern.page(number)[..64].to_vec();
+    let mut item = vec![7; len];
+    for number in 0..count {
+        item[..64].copy_from_slice(&head(number));
+        item[len - 64..].copy_from_slice(&head(number));
+        queue.put(item.clone()).unwrap();
+    }
+    assert_eq!(queue.len().unwrap(), count);
+    assert!(queue.memory_bytes().unwrap() >= (count * len) as u64);
+    for number in 0..count {
+        let item = queue.try_get().unwrap();
+        assert_eq!(item.len(), len);
+        assert!(item[..64] == head(number) && item[len - 64..] == head(number), "{number}");
+    }
+    assert!(queue.is_empty().unwrap());
+}
+
+/// After that it takes what it took before, when little had been in it.
+#[track_caller]
+fn gives_back(count: usize, len: usize) {
+    let what = format!("a queue with {} bytes in it", count * len);
+    let Some(_turn) = turn_with(FREE_FOR_A_QUEUE, &what) else { return };
+    let queue = Queue::new().unwrap();
+    fill_and_drain(&queue, 4, len);
+    let before = queue.memory_bytes().unwrap();
+    fill_and_drain(&queue, count, len);
+    let after = queue.memory_bytes().unwrap();
+    assert!(after <= before + (1 << 20), "{after} bytes of memory, {before} before");
+}
+
+#[test]
+fn a_queue_with_2_gib_of_large_items_in_it_gives_the_memory_back() {
+    gives_back(2048, 1 << 20);
+}
+
+#[test]
+fn a_queue_with_256_mib_of_small_items_in_it_gives_the_memory_back() {
+    gives_back(256 << 10, 1 << 10);
 }
 
 #[test]

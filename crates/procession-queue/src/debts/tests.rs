@@ -269,3 +269,22 @@ fn bytes_are_right_after_any_death() {
     die(&queue);
     assert_eq!((queue.len().unwrap(), bytes()), (2, 9));
 }
+
+#[test]
+fn the_end_is_not_there_while_another_may_give_back() {
+    let queue = joinable(3);
+    put_vec(&queue, 1);
+    put_vec(&queue, 1);
+    lease(&queue, 1);
+    queue.close().unwrap();
+    // Who throws away does not wait for that.
+    assert!(queue.discard().unwrap());
+    assert!(!queue.discard().unwrap());
+    assert!(!queue.is_ready().unwrap());
+    assert!(matches!(queue.get::<Vec<u8>>(Deadline::PAST).unwrap(), Got::Empty));
+    die(&queue);
+    assert!(queue.is_ready().unwrap());
+    assert!(matches!(queue.get::<Vec<u8>>(Deadline::PAST).unwrap(), Got::Item(_)));
+    assert!(queue.is_ready().unwrap());
+    assert!(matches!(queue.get::<Vec<u8>>(Deadline::PAST).unwrap(), Got::Closed));
+}
