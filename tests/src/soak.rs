@@ -10,12 +10,15 @@ mod eyes;
 mod figures;
 pub mod idle;
 mod kinds;
+mod leak;
 pub mod pipe;
 pub mod process;
 pub mod queue;
 pub mod shared;
 pub mod step;
 pub mod sync;
+mod tracer;
+mod waited;
 
 use std::path::PathBuf;
 

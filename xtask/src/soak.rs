@@ -19,7 +19,8 @@ families
   step              an actor that does something with a lock or its kin, killed at its n-th instruction
   pipe              two processes with a pipe, one of which is killed or stopped, or killed at its n-th instruction
   shared            whoever makes blocks of shared memory, uses them, or writes them under a lock, killed
-  queue             those who put into a queue and get from it, killed alone or one after the other
+  queue             those who put into a queue, get and lease from it, close it and settle what the dead leave, killed alone, one
+                    after the other or at their n-th instruction
   idle              a hundred processes that wait, and the processor time that they use; 5 s a round
 
 options
@@ -27,7 +28,8 @@ options
   --only KIND       kill only those: root, parent, server or child; or hammer only that: lock, rlock, permits,
                     raw-permits, condition, event or barrier; or an act of `step`; or in `pipe`: sender, receiver, stopped,
                     handles, moved, sibling, or an act; or `kinds`, or `acts`;
-                    or in `shared`: creator, attacher, writer; or in `queue`: putter, getter, both, alone
+                    or in `shared`: creator, attacher, writer; or in `queue`: putter, getter, both, alone,
+                    lease, tasks, settler, bytes, handles, closed, or an act; or `kinds`, or `acts`
   --seed S          what all random choices follow from; another one each time unless given
   --from R          the number of the first round (0); a failure says how to play its round again
 ";

@@ -27,8 +27,60 @@ pub(super) fn soak(family: &str, kinds: &[&str], options: &Options) -> Result<St
     Ok(table)
 }
 
+/// How wide the names of acts are.
+pub(super) const WIDTH: usize = 18;
+
+/// What a family has that is killed at random moments, and at chosen instructions.
+pub(super) struct Play<'a> {
+    pub(super) family: &'a str,
+    pub(super) kinds: &'a [&'a str],
+    pub(super) acts: &'a [&'a str],
+}
+
+/// From so many bytes on the C library copies by one instruction, which counts as one for each byte when it is run step by step: never.
+const MUCH: usize = 1 << 28;
+
+impl Play<'_> {
+    /// Plays so many rounds of each kind and so many points of each act, or of the [only one](Options::only) that is wanted, or of
+    /// all `kinds` or `acts`; returns the tables of figures.
+    pub(super) fn soak(&self, options: &Options) -> Result<String, String> {
+        let Self { family, kinds, acts } = *self;
+        let only = options.only.as_deref();
+        let all = only.is_none_or(|only| {
+            only == "kinds" || only == "acts" || kinds.contains(&only) || acts.contains(&only)
+        });
+        if !all {
+            let (kinds, acts) = (kinds.join(", "), acts.join(", "));
+            return Err(format!("there are: kinds, {kinds}, acts, {acts}"));
+        }
+        let wanted = |all: &str, name: &str| only.is_none_or(|only| only == all || only == name);
+        let home = Home::new(&options.program)?;
+        // With a C library that copies as it shall.
+        let tunables = format!(
+            "glibc.cpu.x86_rep_movsb_threshold={MUCH}:glibc.cpu.x86_rep_stosb_threshold={MUCH}"
+        );
+        let mut table = String::new();
+        let headings = [
+            format!("{:<10}{}  | saw", "ms", figures::heading("told")),
+            format!("{:<WIDTH$} | {:>12} | {:>6} | afterwards", "act", "instructions", "kills"),
+        ];
+        for ((all, names), heading) in [("kinds", kinds), ("acts", acts)].iter().zip(headings) {
+            let mut names = names.iter().filter(|name| wanted(all, name)).peekable();
+            if names.peek().is_some() {
+                writeln!(table, "{heading}").map_err(text)?;
+            }
+            for name in names {
+                let row = watch(&home, options, family, name, &[("GLIBC_TUNABLES", &tunables)])?;
+                writeln!(table, "{row}").map_err(text)?;
+            }
+        }
+        write!(table, "seed {}", options.seed).map_err(text)?;
+        Ok(table)
+    }
+}
+
 /// Runs the program, with these in its environment, and sees to it that it leaves nothing. Returns its row.
-pub(super) fn watch(
+fn watch(
     home: &Home,
     options: &Options,
     family: &str,
@@ -83,6 +135,6 @@ fn run(
     }
 }
 
-pub(super) fn text(error: std::fmt::Error) -> String {
+fn text(error: std::fmt::Error) -> String {
     error.to_string()
 }

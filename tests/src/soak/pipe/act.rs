@@ -10,15 +10,17 @@ use procession_sys::prim::Ordering::SeqCst;
 use procession_sys::{Deadline, fd, fork};
 use serde::{Deserialize, Serialize};
 
+use super::super::kinds::WIDTH;
+use super::super::leak::Leak;
 use super::super::random;
+use super::super::tracer::Tracer;
+use super::super::waited::{LATE, Waited};
 use super::ends::{self, End, In, Out};
-use super::kill::{Leak, is_killed};
-use super::killer::{LATE, Waited};
+use super::kill::is_killed;
 use super::letter::{Book, WHOLE, wait_before_the_next};
 use super::plan::{Board, Way, Words};
 use super::point::{Point, Rings, Survey};
 use super::stage::Left;
-use super::tracer::Tracer;
 use super::travel::Cargo;
 use crate::{SOON, wait_until};
 
@@ -45,10 +47,6 @@ struct Props {
     there: Option<Sender<Cargo>>,
     back: Option<Receiver<Cargo>>,
     writer: Option<Handle<OwnedFd>>,
-}
-
-pub(super) fn heading() -> String {
-    format!("{:<14} | {:>12} | {:>6} | afterwards", "act", "instructions", "kills")
 }
 
 /// From so many kills on an act is killed at instructions that are spread over all of it; otherwise near what others can see.
@@ -79,7 +77,7 @@ pub(super) fn play(name: &str, kills: usize, seed: u64) -> String {
     }
     let length = length.map_or_else(|| "-".to_owned(), |length| length.to_string());
     let saw: Vec<_> = saw.iter().map(|(what, times)| format!("{what} {times}")).collect();
-    format!("{name:<14} | {length:>12} | {kills:>6} | {}", saw.join(", "))
+    format!("{name:<WIDTH$} | {length:>12} | {kills:>6} | {}", saw.join(", "))
 }
 
 /// Says where the actor was killed when something was wrong then.

@@ -7,7 +7,7 @@ use procession::{Duplex, Error, ErrorKind, Receiver, Result, Sender};
 use procession_sys::{Deadline, poll};
 use serde::{Deserialize, Serialize};
 
-use super::killer::{LATE, Waited};
+use super::super::waited::{LATE, Waited};
 use super::letter::Letter;
 use super::plan::Way;
 

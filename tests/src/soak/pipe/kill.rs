@@ -1,15 +1,16 @@
 //! One of the two that use a pipe is killed, and the other waits for it: kinds `sender`, `receiver`, `handles`, `sibling`.
 
-use std::io::PipeReader;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use procession::{ErrorKind, Handle, JoinError, Process, Result};
 use procession_sys::prim::Ordering::SeqCst;
-use procession_sys::{Deadline, fd, poll, signal};
+use procession_sys::{fd, signal};
 
+use super::super::leak::Leak;
+use super::super::waited::{Answer, LATE, Waited};
 use super::ends::{self, End, In, Out};
-use super::killer::{Answer, Killer, LATE, Waited, stop};
+use super::killer::{Killer, stop};
 use super::letter::Book;
 use super::plan::{Board, Plan, Sibling, Way, Words, idle, nap};
 use super::stage::Tally;
@@ -196,29 +197,6 @@ pub(super) fn is_count(out: &Out, sent: u64, board: &Board) {
     let lost = sent.checked_sub(received).expect("no more came than were sent");
     let is_right = unread == lost || unread + 1 == lost;
     assert!(is_right, "{unread} unread, of {sent} that were sent and {received} received");
-}
-
-/// What tells whether a copy of a descriptor is left, anywhere.
-pub(super) struct Leak(Option<PipeReader>);
-
-impl Leak {
-    /// With the descriptor, if wanted.
-    pub(super) fn new(is_wanted: bool) -> (Self, Option<OwnedFd>) {
-        if !is_wanted {
-            return (Self(None), None);
-        }
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        (Self(Some(reader)), Some(writer.into()))
-    }
-
-    /// No copy is left, soon.
-    #[track_caller]
-    pub(super) fn check(self) {
-        if let Some(reader) = self.0 {
-            let is_gone = poll::wait_readable(&reader, Deadline::after(SOON)).expect("a poll");
-            assert!(is_gone, "copies of a descriptor are left");
-        }
-    }
 }
 
 /// Those who have copies and do not use them.

@@ -8,53 +8,10 @@ use procession_sys::prim::AtomicBool;
 use procession_sys::prim::Ordering::SeqCst;
 use procession_sys::{Deadline, fork, pidfd, poll, signal};
 
+use super::super::waited::{Answer, LATE, Waited};
 use super::plan::{Board, Plan, nap};
 use super::stage::Telling;
 use crate::{SOON, wait_until};
-
-/// How long after a death whoever waits may learn of it.
-pub(super) const LATE: Duration = Duration::from_millis(100);
-
-/// A span of time of one thread, without that in which the thread could run and had no processor: it is not the pipe's fault that
-/// others want the machine as well.
-#[derive(Debug, Clone)]
-pub(super) struct Waited {
-    thread: u32,
-    start: Instant,
-    /// How long it had no processor.
-    stood_by: Duration,
-}
-
-impl Waited {
-    /// Of this thread, from now on.
-    pub(super) fn begin() -> Self {
-        Self::of(fork::thread_id())
-    }
-
-    fn of(thread: u32) -> Self {
-        let stood_by = stood_by(thread);
-        Self { thread, start: Instant::now(), stood_by }
-    }
-
-    /// Until now, at least.
-    pub(super) fn end(&self) -> Duration {
-        let (now, stood_by) = (Instant::now(), stood_by(self.thread));
-        self.between(now, stood_by)
-    }
-
-    fn between(&self, now: Instant, stood_by: Duration) -> Duration {
-        let excuse = stood_by.saturating_sub(self.stood_by);
-        now.saturating_duration_since(self.start).saturating_sub(excuse)
-    }
-}
-
-/// How long a thread of this process could run and had no processor, so far (`sched-stats`, in the kernel's documentation).
-fn stood_by(thread: u32) -> Duration {
-    let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"));
-    let text = text.unwrap_or_default();
-    let nanos = text.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or_default())
-}
 
 /// A thread that kills a process, while the one that has it made waits for the answer.
 #[derive(Debug)]
@@ -108,24 +65,10 @@ impl Killer {
         self.told.send(()).unwrap_or_default();
         let mut waited = self.thread.join().expect("the killer");
         waited.start = waited.start.max(since.unwrap_or(waited.start));
-        let late = waited.between(answer.at, answer.stood_by);
+        let late = waited.between(answer);
         let all = answer.at.saturating_duration_since(waited.start);
         assert!(late <= LATE, "the answer came {late:?} late, {all:?} with what the system took");
         late
-    }
-}
-
-/// When an answer came.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Answer {
-    at: Instant,
-    stood_by: Duration,
-}
-
-impl Answer {
-    /// To this thread, now.
-    pub(super) fn now() -> Self {
-        Self { at: Instant::now(), stood_by: stood_by(fork::thread_id()) }
     }
 }
 

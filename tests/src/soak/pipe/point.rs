@@ -14,7 +14,7 @@ use procession_sys::fd;
 use procession_sys::memory::SharedWords;
 use procession_sys::prim::Ordering::SeqCst;
 
-use super::tracer::Tracer;
+use super::super::tracer::Tracer;
 use crate::Random;
 
 /// Where it is killed.

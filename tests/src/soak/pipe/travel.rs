@@ -7,9 +7,10 @@ use procession::{ErrorKind, Process, Receiver, Result, Sender};
 use procession_sys::prim::Ordering::SeqCst;
 use serde::{Deserialize, Serialize};
 
+use super::super::waited::Answer;
 use super::ends::{self, End, In, Out};
 use super::kill::{is_count, is_end, is_killed};
-use super::killer::{Answer, Killer};
+use super::killer::Killer;
 use super::letter::Book;
 use super::plan::{Board, Pace, Plan, Way, Words, idle};
 use super::stage::Tally;

@@ -6,6 +6,10 @@ use std::io;
 
 use procession_sys::signal;
 
+/// What a watch is for, as the register has it.
+const WRITE: usize = 0b01;
+const TOUCH: usize = 0b11;
+
 /// A process under trace, stopped. Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Tracer {
@@ -38,9 +42,18 @@ impl Tracer {
 
     /// Runs until the eight bytes at this address are read or written; tells whether they were before `is_done`.
     pub(super) fn run_to_touch(&mut self, at: u64, is_done: &dyn Fn() -> bool) -> io::Result<bool> {
-        self.set_watch(at, true)?;
+        self.run_to(at, TOUCH, is_done)
+    }
+
+    /// The same, until they are written.
+    pub(super) fn run_to_write(&mut self, at: u64, is_done: &dyn Fn() -> bool) -> io::Result<bool> {
+        self.run_to(at, WRITE, is_done)
+    }
+
+    fn run_to(&mut self, at: u64, access: usize, is_done: &dyn Fn() -> bool) -> io::Result<bool> {
+        self.set_watch(at, access)?;
         let is_touched = self.run(libc::PTRACE_CONT, is_done)?;
-        self.set_watch(at, false)?;
+        self.set_watch(at, 0)?;
         Ok(is_touched)
     }
 
@@ -57,11 +70,11 @@ impl Tracer {
         Ok(true)
     }
 
-    /// Debug registers 0 and 7 (Intel SDM, volume 3, 18.2): one address, eight bytes, reads and writes.
+    /// Debug registers 0 and 7 (Intel SDM, volume 3, 18.2): one address, eight bytes.
     #[cfg(target_arch = "x86_64")]
-    fn set_watch(&self, at: u64, is_on: bool) -> io::Result<()> {
+    fn set_watch(&self, at: u64, access: usize) -> io::Result<()> {
         let register = |number: usize| std::mem::offset_of!(libc::user, u_debugreg) + number * 8;
-        let control = if is_on { 0b10_11 << 16 | 1 } else { 0 };
+        let control = if access == 0 { 0 } else { 0b10_00 << 16 | access << 16 | 1 };
         // The address may not change while it is watched.
         self.request(libc::PTRACE_POKEUSER, register(7), 0)?;
         self.request(libc::PTRACE_POKEUSER, register(0), usize::try_from(at).unwrap_or(0))?;
@@ -69,7 +82,7 @@ impl Tracer {
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn set_watch(&self, _at: u64, _is_on: bool) -> io::Result<()> {
+    fn set_watch(&self, _at: u64, _access: usize) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
