@@ -268,3 +268,33 @@ fn what_is_checked_is_every_byte() {
         assert_eq!(pattern.first_difference(&other), Some(at / PAGE));
     }
 }
+
+/// How many items go through: `PROCESSION_ITEMS`, or as many as take a second in a build that is not optimized.
+fn items() -> u64 {
+    std::env::var("PROCESSION_ITEMS").map_or(1_000_000, |count| count.parse().unwrap())
+}
+
+fn put_numbers(queue: Queue<u64>, count: u64) -> procession::Result<()> {
+    for number in 0..count {
+        queue.put(number)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn millions_of_items_leave_memory_flat() {
+    let _dog = watchdog(300);
+    let (queue, count) = (Queue::bounded(1000).unwrap(), items());
+    let builder = Process::builder().daemon(true);
+    let child = builder.spawn(put_numbers, (queue.clone(), count)).unwrap();
+    for number in 0..count {
+        assert_eq!(queue.get().unwrap(), number);
+        if number % 100_000 == 50_000 {
+            // A thousand items take five chunks, and the books some pages.
+            let memory = queue.memory_bytes().unwrap();
+            assert!(memory <= 256 << 10, "{memory} bytes after {number} items");
+        }
+    }
+    child.join().unwrap().unwrap();
+    assert!(queue.is_empty().unwrap());
+}
