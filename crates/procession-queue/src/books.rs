@@ -226,6 +226,11 @@ impl<'a> Books<'a> {
             entry.store(0, SeqCst);
             self.give_bit(bits::SLOTS, place)?;
         }
+        let count = self.get(NEXT)?.wrapping_sub(chunk) & CHUNK_NUMBERS;
+        if count < CHUNKS / 2 {
+            // Nobody has come round to its page again.
+            self.memory.punch_directory(chunk)?;
+        }
         self.set(LOW, chunk.wrapping_add(1) & CHUNK_NUMBERS)
     }
 

@@ -82,6 +82,9 @@ const DIRECTORY_AT: u64 = 8 << 20;
 const RECORDS_AT: u64 = 16 << 20;
 const RECORDS_STEP: u64 = 16 << 20;
 
+/// A page of the directory, in bytes.
+const PAGE: u64 = 4096;
+
 const BOOKS: usize = 0;
 const SLOTS: usize = 1;
 const FIRST_CLASS: usize = 2;
@@ -298,6 +301,15 @@ impl Memory {
     pub(crate) fn entry(&self, chunk: u64) -> Result<&AtomicU64> {
         let at = DIRECTORY_AT + chunk % CHUNKS * 8;
         Ok(&self.file.words(BOOKS, at, 1)?[0])
+    }
+
+    /// Gives the page of the directory back whose last entry is that of `chunk`, if it is; all its entries are zero.
+    pub(crate) fn punch_directory(&self, chunk: u64) -> Result<()> {
+        if !(chunk + 1).is_multiple_of(PAGE / 8) {
+            return Ok(());
+        }
+        let end = DIRECTORY_AT + (chunk % CHUNKS + 1) * 8;
+        Ok(self.file.punch(BOOKS, end - PAGE, PAGE)?)
     }
 
     /// The record of an extent: two words.
