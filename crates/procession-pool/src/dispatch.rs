@@ -467,17 +467,24 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Gives tasks to idle workers, one job after the other.
-    fn dispatch(&mut self) {
-        for seat in 0..self.seats.len() {
-            let is_idle = |worker: &&mut Seat| worker.ready && worker.assigned.is_empty();
-            let Some(worker) = self.seats[seat].as_mut().filter(is_idle) else { continue };
-            if worker.left == 0 || seat >= self.wanted {
+    /// Has idle workers leave that have run their tasks, or whose seats are not wanted any more.
+    fn send_home(&mut self) {
+        let wanted = self.wanted;
+        for (seat, worker) in self.seats.iter_mut().enumerate() {
+            if let Some(worker) = worker.as_mut().filter(|worker| worker.is_idle())
+                && (worker.left == 0 || seat >= wanted)
+            {
                 worker.leave();
             }
-            if worker.is_leaving || worker.ending.is_some() {
-                continue;
-            }
+        }
+    }
+
+    /// Gives tasks to idle workers, one job after the other.
+    fn dispatch(&mut self) {
+        self.send_home();
+        for seat in 0..self.seats.len() {
+            let is_idle = |worker: &&Seat| worker.is_idle() && worker.ending.is_none();
+            let Some(worker) = self.seats[seat].as_ref().filter(is_idle) else { continue };
             let left = worker.left;
             let Some(job) = self.next_job() else { return };
             let tasks = job.take(self.seats.len(), left, MOST_BYTES);

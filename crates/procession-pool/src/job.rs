@@ -263,7 +263,8 @@ impl Job {
             waiting.into_iter().chain(later).map(|task| refused.outcome(task.index)).collect();
         state.due -= outcomes.len();
         state.outcomes.extend(outcomes);
-        state.refused = Some(refused.clone());
+        // The first reason is the reason.
+        state.refused.get_or_insert_with(|| refused.clone());
         self.changed.notify_all();
         self.end(state);
     }

@@ -76,6 +76,11 @@ impl Seat {
         job.conclude(task, !moved, result);
     }
 
+    /// Whether it waits for something to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ready && !self.is_leaving && self.assigned.is_empty()
+    }
+
     /// Tells a worker that has nothing to do to end; whether it could be told. Hanging up would do, but for forks that have a copy
     /// of our end.
     pub(super) fn leave(&mut self) -> bool {
