@@ -135,6 +135,13 @@ impl Spin {
         Self { step: 2, ..self }
     }
 
+    /// With so many pauses before the first look, for who has reason to believe that there is nothing before.
+    #[inline]
+    #[must_use]
+    pub fn beginning_with(self, pauses: u32) -> Self {
+        Self { pause: pauses.max(1), step: self.step.max(pauses), ..self }
+    }
+
     /// Spinning for so many times as long, for who has reason to believe that it is worth it.
     #[inline]
     #[must_use]

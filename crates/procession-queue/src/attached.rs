@@ -16,6 +16,7 @@ pub(crate) use get::Got;
 pub(crate) use get::Taken;
 pub(crate) use join::Joined;
 pub(crate) use lease::Hold;
+use patience::Rhythm;
 pub(crate) use put::Put;
 use watch::Watch;
 
@@ -57,6 +58,7 @@ pub(crate) struct Attached {
     /// Whether items are taken without books, and done when they are got.
     is_plain: bool,
     watch: OnceLock<Box<Watch>>,
+    rhythm: Rhythm,
     /// What names this in this process: not the queue, which may come again while the last handle to it is being dropped.
     instance: u64,
 }
@@ -78,6 +80,7 @@ impl Attached {
             seen: AtomicU64::new(0),
             is_plain,
             watch: OnceLock::new(),
+            rhythm: Rhythm::default(),
             // ORDERING: Relaxed: each gets another number.
             instance: INSTANCES.fetch_add(1, Relaxed),
         }

@@ -250,6 +250,11 @@ impl Memory {
         Line { slots: self, trail: &self.trail, limit: self.traits.items, is_fenced }
     }
 
+    /// The position behind what this process took last.
+    pub(crate) fn taken(&self) -> Position {
+        self.trail.taken()
+    }
+
     #[inline(always)]
     pub(crate) fn getters(&self) -> Bell<'static, AtomicU64> {
         getters(self.words)

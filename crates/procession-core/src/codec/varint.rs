@@ -14,8 +14,13 @@ pub(super) fn put(out: &mut Vec<u8>, value: u64) {
     if let Ok(byte @ ..0x80) = u8::try_from(value) {
         return out.push(byte);
     }
-    if value >> 56 != 0 {
-        return put_128(out, value.into());
+    let [.., high] = value.to_le_bytes();
+    if high != 0 {
+        out.extend_from_slice(&(spread(value) | MORE).to_le_bytes());
+        return match high {
+            ..0x80 => out.push(high),
+            _ => out.extend_from_slice(&[high, 1]),
+        };
     }
     // As many bytes as there are groups of seven bits; and all eight are stored, because that is one instruction.
     let len = (u64::BITS - value.leading_zeros()).div_ceil(7);
@@ -31,6 +36,14 @@ fn spread(value: u64) -> u64 {
     let by_32 = (value & 0xfff_ffff) | ((value << 4) & (0xfff_ffff << 32));
     let by_16 = (by_32 & 0x3fff_0000_3fff) | ((by_32 << 2) & 0x3fff_0000_3fff_0000);
     (by_16 & 0x7f_007f_007f_007f) | ((by_16 << 1) & 0x7f00_7f00_7f00_7f00)
+}
+
+/// Undoes [`spread`]; the highest bit of each byte does not matter.
+#[inline]
+fn gather(groups: u64) -> u64 {
+    let by_16 = (groups & 0x7f_007f_007f_007f) | ((groups & 0x7f00_7f00_7f00_7f00) >> 1);
+    let by_32 = (by_16 & 0x3fff_0000_3fff) | ((by_16 & 0x3fff_0000_3fff_0000) >> 2);
+    (by_32 & 0xfff_ffff) | ((by_32 & (0xfff_ffff << 32)) >> 4)
 }
 
 /// Appends `value`.
@@ -58,6 +71,22 @@ pub(super) fn take<const BITS: u32>(input: &mut &[u8]) -> Result<u64, Fault> {
         return Ok((*byte).into());
     }
     let last = BITS as usize / 7;
+    if BITS == 64
+        && let Some(eight) = input.first_chunk()
+        && let groups = u64::from_le_bytes(*eight)
+        && groups & MORE == MORE
+    {
+        let low = gather(groups);
+        let (byte, rest) = input[8..].split_first().ok_or_else(Fault::end)?;
+        let value = low | u64::from(byte & 0x7f) << 56;
+        if *byte < 0x80 {
+            *input = rest;
+            return Ok(value);
+        }
+        let (bits, rest) = take_last::<BITS>(input, last)?;
+        *input = rest;
+        return Ok(value | u64::from(bits) << (7 * last));
+    }
     let mut value = 0;
     for place in 0..last {
         let byte = *input.get(place).ok_or_else(Fault::end)?;

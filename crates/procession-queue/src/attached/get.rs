@@ -47,35 +47,44 @@ impl Attached {
     #[inline]
     pub(crate) fn get<T: DeserializeOwned>(&self, deadline: Deadline) -> Result<Got<T>> {
         let me = self.me()?;
-        let Taken { ours, handles } = match self.take(State::Taken(me), deadline)? {
-            Got::Item(taken) => taken,
-            Got::Empty => return Ok(Got::Empty),
-            Got::Closed => return Ok(Got::Closed),
-        };
+        if self.is_plain {
+            let take = self.memory.line().take(State::Taken(me), |slot| self.prepare(slot))?;
+            if let Take::Taken(ours) = take {
+                self.say_room();
+                return self.read(me, ours, Vec::new()).map(Got::Item);
+            }
+        }
+        match self.take_slowly(State::Taken(me), deadline, AtEnd::Waits)? {
+            Got::Item(Taken { ours, handles }) => self.read(me, ours, handles).map(Got::Item),
+            Got::Empty => Ok(Got::Empty),
+            Got::Closed => Ok(Got::Closed),
+        }
+    }
+
+    /// The value of an item that is ours, which is done then, or held.
+    #[inline(always)]
+    fn read<T: DeserializeOwned>(
+        &self,
+        me: u16,
+        ours: Ours<Slot<'_>>,
+        handles: Vec<OwnedFd>,
+    ) -> Result<T> {
         match Payload::read(ours.slot) {
             Payload::Inline { len } => {
                 let bytes = read_inline(ours.slot, len);
                 self.finish(me, ours)?;
-                Message::decode_parts(&bytes[..len], handles).map(Got::Item)
+                Message::decode_parts(&bytes[..len], handles)
             }
             payload => {
                 let copied = self.copy(ours.slot, payload);
                 self.finish(me, ours)?;
-                copied?.into_value(handles).map(Got::Item)
+                copied?.into_value(handles)
             }
         }
     }
 
     /// Takes the next item: its slot is `taken` then.
-    #[inline(always)]
     pub(crate) fn take(&self, taken: State, deadline: Deadline) -> Result<Got<Taken<'_>>> {
-        if self.is_plain {
-            let take = self.memory.line().take(taken, |slot| self.prepare(slot))?;
-            if let Take::Taken(ours) = take {
-                self.say_room();
-                return Ok(Got::Item(Taken { ours, handles: Vec::new() }));
-            }
-        }
         self.take_slowly(taken, deadline, AtEnd::Waits)
     }
 
@@ -87,7 +96,7 @@ impl Attached {
         at_end: AtEnd,
     ) -> Result<Got<Taken<'_>>> {
         let me = taken.owner().unwrap_or_default();
-        let mut patience = Patience::new(self, deadline);
+        let mut patience = Patience::of_getter(self, deadline);
         loop {
             if self.memory.traits.is_joinable {
                 // What the dead had leased comes back, in front of what nobody has had.

@@ -49,6 +49,12 @@ impl Trail {
         let word = || AtomicU64::new(start.bits());
         Self { tail: word(), head: word(), seen: word() }
     }
+
+    /// The position behind what this process took last.
+    pub(crate) fn taken(&self) -> Position {
+        // ORDERING: Relaxed: the position stands for itself.
+        Position::new(self.head.load(Relaxed))
+    }
 }
 
 /// A slot that is ours.
