@@ -255,9 +255,10 @@ impl Attached {
     #[inline(always)]
     fn finish(&self, me: u16, ours: Ours<Slot<'_>>) -> Result<()> {
         if self.memory.traits.is_joinable {
-            // Its payload goes, its slot stays until it is done.
+            // Its payload goes, its slot stays until it is done: which another thread may say as soon as it is on the list.
+            let freed = self.free(me, ours, || self.memory.line().leave(ours, State::Held(me)));
             held::push(self.instance, ours.position)?;
-            return self.free(me, ours, || self.memory.line().leave(ours, State::Held(me)));
+            return freed;
         }
         self.free(me, ours, || self.done(ours))
     }

@@ -200,3 +200,26 @@ fn who_waits_alone_for_his_own_item_is_told_in_time() {
     lease.done().unwrap();
     queue.join_timeout(SHORT).unwrap();
 }
+
+#[test]
+fn threads_say_that_items_of_one_another_are_done() {
+    let queue = JoinableQueue::new().unwrap();
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                while queue.get().is_ok() {
+                    queue.task_done().unwrap();
+                }
+            })
+        })
+        .collect();
+    for round in 0..10_000 {
+        queue.put_many(0..4).unwrap();
+        let joined = queue.join_timeout(Duration::from_secs(20));
+        assert!(joined.is_ok(), "round {round}: {joined:?}");
+    }
+    queue.close().unwrap();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    assert_eq!(queue.lost().unwrap(), 0);
+}
