@@ -7,11 +7,12 @@ pub mod number;
 pub mod plain;
 pub mod prim;
 pub mod turn;
+pub mod words;
 
 pub use backend::{
     barrier, block, claim, clock, cpu, doorbell, fd, file_lock, fork, futex, image, lifeline,
     memory, net, oom, pidfd, poll, process, random, signal, socket, sparse, spawn, stdio,
-    surroundings, terminal, tree, user, wipe,
+    surroundings, terminal, tree, usage, user, wipe,
 };
 /// Runs a function before `main`, in the program that the macro is expanded in.
 ///

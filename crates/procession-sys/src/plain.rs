@@ -110,6 +110,12 @@ pub fn as_number_vec<T>(value: &mut T) -> Option<&mut dyn NumberVec> {
     None
 }
 
+/// `value`, when it is a `Vec` of numbers that lie in memory as words of 64 bits, whichever they are.
+#[inline]
+pub fn words_vec<T>(value: &mut Vec<T>) -> Option<&mut dyn NumberVec> {
+    as_number_vec(value).filter(|vec| vec.width_bytes() == size_of::<u64>())
+}
+
 /// The text in `value`, when it is a `String`, `str` or `Box<str>`.
 #[inline]
 pub fn text_of<T: ?Sized>(value: &T) -> Option<&str> {
@@ -129,6 +135,52 @@ pub fn is_string<T>() -> bool {
 #[inline]
 pub fn from_string<T>(text: String) -> Option<T> {
     cast(text)
+}
+
+/// The bytes that `value` is, without a copy, when it is a `Vec<u8>` or a `String`, or a tuple of one of these alone, of more than
+/// `least` bytes; otherwise the value.
+///
+/// # Errors
+///
+/// As said.
+#[inline]
+#[expect(clippy::missing_panics_doc, reason = "what nobody took is there")]
+pub fn into_bytes<T>(value: T, least: usize) -> Result<Vec<u8>, T> {
+    let mut slot = Some(value);
+    if let Some(bytes) = view_mut::<_, Option<Vec<u8>>>(&mut slot)
+        && let Some(bytes) = bytes.take_if(|bytes| bytes.len() > least)
+    {
+        return Ok(bytes);
+    }
+    if let Some(bytes) = view_mut::<_, Option<(Vec<u8>,)>>(&mut slot)
+        && let Some((bytes,)) = bytes.take_if(|(bytes,)| bytes.len() > least)
+    {
+        return Ok(bytes);
+    }
+    if let Some(text) = view_mut::<_, Option<String>>(&mut slot)
+        && let Some(text) = text.take_if(|text| text.len() > least)
+    {
+        return Ok(text.into_bytes());
+    }
+    if let Some(text) = view_mut::<_, Option<(String,)>>(&mut slot)
+        && let Some((text,)) = text.take_if(|(text,)| text.len() > least)
+    {
+        return Ok(text.into_bytes());
+    }
+    Err(slot.expect("nobody took it"))
+}
+
+/// `bytes` as a `T`, without a copy, when that is `Vec<u8>`; otherwise the bytes.
+///
+/// # Errors
+///
+/// As said.
+#[inline]
+pub fn from_bytes<T>(bytes: Vec<u8>) -> Result<T, Vec<u8>> {
+    match typeid::of::<T>() == TypeId::of::<Vec<u8>>() {
+        true => cast(bytes).ok_or_else(Vec::new),
+        false => Err(bytes),
+    }
 }
 
 /// A number of which every pattern of bits is a value, without padding, and without a lifetime in its type.
@@ -162,6 +214,8 @@ unsafe impl<N: Number> Bare for Vec<N> {}
 unsafe impl<B: Bare + ?Sized> Bare for Box<B> {}
 // SAFETY: There is none in `B`.
 unsafe impl<B: Bare> Bare for Option<B> {}
+// SAFETY: There is none in `B`.
+unsafe impl<B: Bare> Bare for (B,) {}
 
 /// Hands all numbers to a macro.
 macro_rules! with_numbers {
@@ -296,6 +350,27 @@ mod tests {
         assert!(as_number_vec(&mut vec![Some(1u8)]).is_none());
         assert!(text_of(&&"text").is_none());
         assert!(from_string::<Box<str>>(String::new()).is_none());
+        assert_eq!(into_bytes(vec![1u16; 9], 0), Err(vec![1u16; 9]));
+        assert_eq!(into_bytes(("text", 1), 0), Err(("text", 1)));
+        assert_eq!(into_bytes(Some(vec![1u8]), 0), Err(Some(vec![1u8])));
+        assert_eq!(from_bytes::<Vec<i8>>(vec![1]), Err(vec![1]));
+        assert_eq!(from_bytes::<String>(vec![1]), Err(vec![1]));
+    }
+
+    #[test]
+    fn long_bytes_and_texts_change_their_type_where_they_lie() {
+        let bytes = vec![7u8; 9];
+        let place = bytes.as_ptr();
+        let bytes = into_bytes((bytes,), 8).unwrap();
+        let bytes = into_bytes(bytes, 8).unwrap();
+        let bytes = into_bytes(String::from_utf8(bytes).unwrap(), 8).unwrap();
+        let bytes = into_bytes((String::from_utf8(bytes).unwrap(),), 8).unwrap();
+        let bytes = from_bytes::<Vec<u8>>(bytes).unwrap();
+        assert_eq!((bytes.as_ptr(), &bytes[..]), (place, &[7; 9][..]));
+        assert_eq!(into_bytes(bytes.clone(), 9), Err(bytes.clone()));
+        assert_eq!(into_bytes((bytes.clone(),), 9), Err((bytes,)));
+        assert_eq!(into_bytes(String::from("text"), 4), Err(String::from("text")));
+        assert_eq!(into_bytes((String::from("text"),), 4), Err((String::from("text"),)));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod terminal;
 #[cfg(test)]
 mod testing;
 pub mod tree;
+pub mod usage;
 pub mod user;
 pub mod wipe;
 

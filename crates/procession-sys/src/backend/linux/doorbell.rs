@@ -65,6 +65,13 @@ impl Doorbell {
     }
 }
 
+impl From<OwnedFd> for Doorbell {
+    /// That of another process, which sent it here.
+    fn from(bell: OwnedFd) -> Self {
+        Self(bell)
+    }
+}
+
 impl AsFd for Doorbell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -254,7 +254,7 @@ mod tests {
         alone(|| {
             let bell: &Doorbell = Box::leak(Box::new(Doorbell::new().unwrap()));
             let prepare = || {
-                signal::catch(signal::TERMINATE, bell).unwrap();
+                signal::catch(signal::TERMINATE, bell, 1).unwrap();
                 Some(bell)
             };
             assert_eq!(let_go(signal::TERMINATE, prepare), Ended::Exited(0));

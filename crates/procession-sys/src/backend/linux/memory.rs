@@ -228,6 +228,19 @@ impl AsFd for SharedWords {
     }
 }
 
+/// Gives memory that the allocator holds and nobody uses back to the system, where the allocator can do that.
+///
+/// # Source
+///
+/// `malloc_trim(3)` of the GNU C library.
+pub fn give_back_free() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: It may be called at any time.
+        let _was_any = unsafe { libc::malloc_trim(0) };
+    }
+}
+
 /// Zeroed memory of this process alone, straight from the system: what is never touched costs nothing.
 ///
 /// The allocator gives large zeroed memory untouched as well, but only until it has seen as large a block freed; from then on,

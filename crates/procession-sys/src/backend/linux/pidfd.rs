@@ -1,15 +1,19 @@
 //! A process by descriptor: the name that is never reused.
 
-#![expect(unsafe_code, reason = "asks a pidfd by ioctl, which rustix does not offer")]
+#![expect(
+    unsafe_code,
+    reason = "asks a pidfd by ioctl, and what a child has used, which rustix does not offer"
+)]
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{fstat, fstatfs};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::fd::{above_streams, name};
-use super::{call, fail};
+use super::{call, checked, fail};
 use crate::{OsCode, Result};
 
 /// How a process ended.
@@ -26,6 +30,21 @@ pub enum Ended {
     },
     /// It ended, and nobody can say how: the host reaped it first, or ignores `SIGCHLD`.
     Unknown,
+}
+
+/// What is known of a process that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaped {
+    /// How it ended.
+    pub ended: Ended,
+    /// How many bytes of its memory were resident at most, in steps of 1024; nothing when the host reaped it first.
+    pub peak_resident: Option<u64>,
+}
+
+impl From<Ended> for Reaped {
+    fn from(ended: Ended) -> Self {
+        Self { ended, peak_resident: None }
+    }
 }
 
 /// Opens a descriptor for the process `pid`; it becomes readable when the process has ended.
@@ -117,24 +136,52 @@ pub fn signal(process: impl AsFd, signal: i32) -> Result<bool> {
 ///
 /// # Source
 ///
-/// `waitid(2)`, `P_PIDFD` (Linux 5.4).
-pub fn try_reap(process: impl AsFd) -> Result<Option<Ended>> {
+/// `waitid(2)`, `P_PIDFD` (Linux 5.4), with the fifth argument of the system's own call; `getrusage(2)`, `ru_maxrss`.
+pub fn try_reap(process: impl AsFd) -> Result<Option<Reaped>> {
     let process = process.as_fd();
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    match call("wait for", || name(process), || waitid(WaitId::PidFd(process), options)) {
-        Ok(None) => Ok(None),
-        Ok(Some(status)) => Ok(Some(match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Ended::Exited((code & 0xff).try_into().unwrap_or(u8::MAX)),
-            (None, Some(signal)) => Ended::Signaled { signal, core_dumped: status.dumped() },
-            (None, None) => Ended::Unknown,
-        })),
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    let reap = || {
+        // SAFETY: Both pointers are valid for writing what the call writes there, or nothing.
+        let answer = unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                libc::P_PIDFD,
+                process.as_raw_fd(),
+                info.as_mut_ptr(),
+                libc::WEXITED | libc::WNOHANG,
+                usage.as_mut_ptr(),
+            )
+        };
+        checked(i32::try_from(answer).unwrap_or(-1))
+    };
+    match call("wait for", || name(process), reap) {
+        Ok(()) => {}
         Err(error) if error.code() == OsCode::NO_CHILD => {
             // Not ours to wait for any more. It may still run: then its descriptor is not readable yet.
             let ended = super::poll::wait_readable(process, crate::Deadline::PAST)?;
-            Ok(ended.then(|| status_of_stranger(process).unwrap_or(Ended::Unknown)))
+            let status = || status_of_stranger(process).unwrap_or(Ended::Unknown);
+            return Ok(ended.then(|| status().into()));
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
     }
+    // SAFETY: All bits zero are a description, and the system writes a whole one or none.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: As above.
+    let usage = unsafe { usage.assume_init() };
+    if info.si_signo == 0 {
+        return Ok(None);
+    }
+    // SAFETY: The system has described the end of a child.
+    let status = unsafe { info.si_status() };
+    let ended = match info.si_code {
+        libc::CLD_EXITED => Ended::Exited((status & 0xff).try_into().unwrap_or(u8::MAX)),
+        libc::CLD_KILLED => Ended::Signaled { signal: status, core_dumped: false },
+        libc::CLD_DUMPED => Ended::Signaled { signal: status, core_dumped: true },
+        _ => Ended::Unknown,
+    };
+    let peak = u64::try_from(usage.ru_maxrss).ok().map(|kib| kib.saturating_mul(1024));
+    Ok(Some(Reaped { ended, peak_resident: peak }))
 }
 
 /// How the process behind `process` ended, which need not be a child, after whoever had to has reaped it; `None` before

@@ -168,17 +168,8 @@ pub fn recv(
         || rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags),
     )?;
     let known = handles.len();
-    let mut handles_lost = message.flags.contains(ReturnFlags::CTRUNC);
-    for item in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = item {
-            for handle in received {
-                match above_streams(handle) {
-                    Ok(handle) => handles.push(handle),
-                    Err(_no_room) => handles_lost = true,
-                }
-            }
-        }
-    }
+    let is_cut = message.flags.contains(ReturnFlags::CTRUNC);
+    let handles_lost = !take_handles(&mut control, handles) || is_cut;
     let bytes_lost = message.flags.contains(ReturnFlags::TRUNC);
     if handles_lost || bytes_lost {
         handles.truncate(known);
@@ -187,6 +178,22 @@ pub fn recv(
         return Err(fail(operation, name(socket), Errno::BADMSG));
     }
     Ok(Received { bytes: message.bytes, handles_lost })
+}
+
+/// Takes the descriptors that came, above the standard streams; tells whether there was room for all.
+fn take_handles(control: &mut RecvAncillaryBuffer<'_>, handles: &mut Vec<OwnedFd>) -> bool {
+    let mut is_room = true;
+    for item in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = item {
+            for handle in received {
+                match above_streams(handle) {
+                    Ok(handle) => handles.push(handle),
+                    Err(_no_room) => is_room = false,
+                }
+            }
+        }
+    }
+    is_room
 }
 
 /// Stops sending or receiving on `socket` for every holder of it, in this process and in others.

@@ -17,6 +17,10 @@ pub(super) struct Stat {
     pub(super) start_ticks: u64,
     /// Whether any thread of it still runs; those of a zombie have all ended.
     pub(super) lives: bool,
+    /// How long it ran on processors, in clock ticks; what it has waited for of its children does not count.
+    pub(super) processor_ticks: u64,
+    /// How many pages of its memory are resident.
+    pub(super) resident_pages: u64,
 }
 
 /// Reads about the process `pid`; `None` when there is none.
@@ -57,8 +61,9 @@ fn parse(line: &[u8]) -> Option<Stat> {
     // The second field is the program's name in parentheses, and may hold any bytes itself, spaces and parentheses too.
     let end_of_name = line.windows(2).rposition(|pair| pair == b") ")?;
     let rest = std::str::from_utf8(&line[end_of_name + 2..]).ok()?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
-    // `proc(5)` counts from 1, and the first one here is the third: state 3, parent 4, threads 20, start 22.
+    let fields: Vec<&str> = rest.split_ascii_whitespace().take(22).collect();
+    // `proc(5)` counts from 1, and the first one here is the third: state 3, parent 4, user time 14, system time 15,
+    // threads 20, start 22, resident pages 24.
     let field = |number: usize| fields.get(number - 3).copied();
     let threads = field(20)?.parse().ok()?;
     let lives = match field(3)? {
@@ -68,7 +73,9 @@ fn parse(line: &[u8]) -> Option<Stat> {
         _ => true,
     };
     let (parent, start_ticks) = (field(4)?.parse().ok()?, field(22)?.parse().ok()?);
-    Some(Stat { parent, threads, start_ticks, lives })
+    let processor_ticks = field(14)?.parse::<u64>().ok()? + field(15)?.parse::<u64>().ok()?;
+    let resident_pages = field(24)?.parse().ok()?;
+    Some(Stat { parent, threads, start_ticks, lives, processor_ticks, resident_pages })
 }
 
 #[cfg(test)]
@@ -79,7 +86,14 @@ mod tests {
 
     #[test]
     fn names_may_hold_anything() {
-        let expected = Stat { parent: 17, threads: 1, start_ticks: 4242, lives: true };
+        let expected = Stat {
+            parent: 17,
+            threads: 1,
+            start_ticks: 4242,
+            lives: true,
+            processor_ticks: 5 + 6,
+            resident_pages: 6,
+        };
         for name in ["a", "a b", "a) S 99 (b", ")", ") ", "((\u{fc})\n"] {
             let line = format!("123 ({name}) {TAIL}\n");
             assert_eq!(parse(line.as_bytes()), Some(expected), "{name}");

@@ -58,7 +58,7 @@ impl Child {
     #[track_caller]
     pub(super) fn ended(self) -> Ended {
         assert!(poll::wait_readable(&self.process, soon()).unwrap(), "the child hangs");
-        pidfd::try_reap(&self.process).unwrap().unwrap()
+        pidfd::try_reap(&self.process).unwrap().unwrap().ended
     }
 
     /// Waits until the child waits for something.

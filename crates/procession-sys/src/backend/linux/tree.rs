@@ -113,7 +113,14 @@ mod tests {
     use crate::{Deadline, poll};
 
     fn stat(parent: u32) -> Stat {
-        Stat { parent, threads: 1, start_ticks: 100, lives: true }
+        Stat {
+            parent,
+            threads: 1,
+            start_ticks: 100,
+            lives: true,
+            processor_ticks: 0,
+            resident_pages: 0,
+        }
     }
 
     fn pids(found: &[(u32, OwnedFd)]) -> Vec<u32> {

@@ -34,11 +34,13 @@ struct Slot {
     bell: AtomicU64,
     /// How often the signal came since.
     times: AtomicU32,
+    /// How often the bell rings; the next time this process dies.
+    rings: AtomicU32,
 }
 
 impl Slot {
     const fn new() -> Self {
-        Self { bell: AtomicU64::new(0), times: AtomicU32::new(0) }
+        Self { bell: AtomicU64::new(0), times: AtomicU32::new(0), rings: AtomicU32::new(0) }
     }
 
     fn of(signal: i32) -> Option<&'static Self> {
@@ -55,7 +57,7 @@ impl Slot {
     }
 }
 
-/// Catches `signal`: the first time that it comes, `bell` rings; the second time, this process dies by it at once, whatever
+/// Catches `signal`: the first `rings` times that it comes, `bell` rings; the next time, this process dies by it at once, whatever
 /// its threads do.
 ///
 /// Calling it again counts anew. [`restore_default`](super::restore_default) and [`ignore`](super::ignore) end it. A forked
@@ -73,11 +75,12 @@ impl Slot {
 /// # Source
 ///
 /// `sigaction(2)`, `SA_RESTART`; `signal(7)`, "Standard signals".
-pub fn catch(signal: i32, bell: &'static Doorbell) -> Result<()> {
+pub fn catch(signal: i32, bell: &'static Doorbell, rings: u32) -> Result<()> {
     let refused = || fail("catch", subject(signal), Errno::INVAL);
     let slot = Slot::of(signal).filter(|_| ends_by_default(signal)).ok_or_else(refused)?;
     let descriptor = u64::from(bell.as_fd().as_raw_fd().cast_unsigned());
     slot.times.store(0, Relaxed);
+    slot.rings.store(rings, Relaxed);
     // ORDERING: Release: pairs with the Acquire in `Slot::bell`.
     slot.bell.store(u64::from(process::id()) << 32 | descriptor, Release);
     handle(signal, ring)
@@ -158,14 +161,14 @@ fn handle(signal: i32, handler: Handler) -> Result<()> {
     }
 }
 
-/// Rings the bell the first time, dies the second time, and in a process that has no bell.
+/// Rings the bell the first times, dies the next time, and in a process that has no bell.
 extern "C" fn ring(signal: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     let slot = Slot::of(signal);
     let Some((slot, bell)) = slot.and_then(|slot| slot.bell().map(|bell| (slot, bell))) else {
         die_of(signal)
     };
-    // ORDERING: Relaxed: the count alone decides.
-    if slot.times.fetch_add(1, Relaxed) > 0 {
+    // ORDERING: Relaxed: the count alone decides; the other was written before the bell.
+    if slot.times.fetch_add(1, Relaxed) >= slot.rings.load(Relaxed) {
         die_of(signal)
     }
     // SAFETY: The C library gives each thread a place for the code, which lives as long as the thread.
@@ -235,7 +238,7 @@ mod tests {
         for signal in [INTERRUPT, TERMINATE, HANG_UP, USER_1, 64] {
             let (bell, talk) = (bell(), Talk::new());
             let child = Child::run(|| {
-                catch(signal, bell).unwrap();
+                catch(signal, bell, 1).unwrap();
                 talk.tell(b"r");
                 pause()
             });
@@ -249,16 +252,34 @@ mod tests {
     }
 
     #[test]
+    fn the_bell_rings_as_often_as_is_said() {
+        let (bell, talk) = (bell(), Talk::new());
+        let child = Child::run(|| {
+            catch(INTERRUPT, bell, 2).unwrap();
+            talk.tell(b"r");
+            pause()
+        });
+        talk.listen(&mut [0]);
+        for _ in 0..2 {
+            child.signal(INTERRUPT);
+            assert!(poll::wait_readable(bell, soon()).unwrap());
+            bell.silence().unwrap();
+        }
+        child.signal(INTERRUPT);
+        assert_eq!(child.ended(), died_of(INTERRUPT));
+    }
+
+    #[test]
     fn signals_are_counted_and_catching_again_begins_anew() {
         let bell = bell();
         let child = Child::run(|| {
             let before = times_caught(TERMINATE);
-            catch(TERMINATE, bell).unwrap();
+            catch(TERMINATE, bell, 1).unwrap();
             let is_handled = disposition(TERMINATE) == Ok(Disposition::Handled);
             let caught = times_caught(TERMINATE);
             raise(TERMINATE);
             let once = times_caught(TERMINATE);
-            catch(TERMINATE, bell).unwrap();
+            catch(TERMINATE, bell, 1).unwrap();
             let anew = times_caught(TERMINATE);
             raise(TERMINATE);
             let again = times_caught(TERMINATE);
@@ -273,7 +294,7 @@ mod tests {
         // The counter is as full as it gets: ringing is refused.
         rustix::io::write(bell, &(u64::MAX - 1).to_ne_bytes()).unwrap();
         let child = Child::run(|| {
-            catch(TERMINATE, bell).unwrap();
+            catch(TERMINATE, bell, 1).unwrap();
             // SAFETY: The place is this thread's, as long as it lives.
             let place = unsafe { libc::__errno_location() };
             // SAFETY: As above.
@@ -290,8 +311,8 @@ mod tests {
     fn a_forked_child_dies_and_leaves_its_parents_bell_alone() {
         let bell = bell();
         let child = Child::run(|| {
-            catch(TERMINATE, bell).unwrap();
-            catch(INTERRUPT, bell).unwrap();
+            catch(TERMINATE, bell, 1).unwrap();
+            catch(INTERRUPT, bell, 1).unwrap();
             raise(INTERRUPT);
             let rang = bell.silence() == Ok(true);
             let grandchild = Child::run_as_is(|| {
@@ -312,7 +333,7 @@ mod tests {
     fn a_call_that_the_signal_interrupts_goes_on() {
         let (bell, talk) = (bell(), Talk::new());
         let child = Child::run(|| {
-            catch(TERMINATE, bell).unwrap();
+            catch(TERMINATE, bell, 1).unwrap();
             talk.tell(b"r");
             first_failed(&[talk.hear() == Ok(1)])
         });
@@ -328,7 +349,7 @@ mod tests {
     fn what_cannot_be_caught_is_refused() {
         let bell = bell();
         for signal in [-1, 0, 33, 65, i32::MAX, KILL, STOP, CHILD, SEGMENT, libc::SIGWINCH] {
-            let error = catch(signal, bell).unwrap_err();
+            let error = catch(signal, bell, 1).unwrap_err();
             assert_eq!(error.code(), OsCode::INVALID, "signal {signal}");
             assert_eq!(times_caught(signal), 0);
         }
@@ -338,7 +359,7 @@ mod tests {
     fn nothing_saves_from_dying() {
         let bell = bell();
         let child = Child::run(|| {
-            catch(TERMINATE, bell).unwrap();
+            catch(TERMINATE, bell, 1).unwrap();
             die_of(TERMINATE)
         });
         assert_eq!(child.ended(), died_of(TERMINATE));

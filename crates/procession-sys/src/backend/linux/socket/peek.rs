@@ -10,13 +10,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg, sockopt,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, recvmsg, sockopt};
 
-use super::super::fd::{above_streams, name};
+use super::super::fd::name;
 use super::super::{call, checked, fail};
-use super::{CONTROL_LEN, Received};
+use super::{CONTROL_LEN, Received, take_handles};
 use crate::{OsCode, Result};
 
 /// More descriptors are under way than the system lets this user have.
@@ -58,18 +56,9 @@ pub fn peek(
     let bytes_lost = flags.contains(ReturnFlags::TRUNC);
     let mut handles_lost = false;
     if let Some(handles) = handles {
-        handles_lost = flags.contains(ReturnFlags::CTRUNC);
         let known = handles.len();
-        for item in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(received) = item {
-                for handle in received {
-                    match above_streams(handle) {
-                        Ok(handle) => handles.push(handle),
-                        Err(_no_room) => handles_lost = true,
-                    }
-                }
-            }
-        }
+        let is_cut = flags.contains(ReturnFlags::CTRUNC);
+        handles_lost = !take_handles(&mut control, handles) || is_cut;
         if handles_lost || bytes_lost {
             handles.truncate(known);
         }

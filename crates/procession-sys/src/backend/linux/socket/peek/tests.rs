@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::super::super::fd::open_descriptors;
 use super::super::super::surroundings::{Resource, limit, set_limit};
 use super::super::super::testing::alone;
+use super::super::above_streams;
 use super::super::{Block, send, seqpacket_pair};
 use super::*;
 
