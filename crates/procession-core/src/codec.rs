@@ -12,12 +12,14 @@ mod fault;
 mod target;
 mod varint;
 mod visitors;
+mod word;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use block::{Block, as_block};
 pub use target::{BlockBuilder, BlockTarget, block_target};
+pub use word::{from_word, to_word};
 
 use crate::{Error, ErrorKind, Result};
 use decoder::Decoder;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authkey;
+pub mod bell;
 pub mod bundle;
 pub mod codec;
 mod courier;

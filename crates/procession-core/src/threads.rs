@@ -67,12 +67,20 @@ pub fn start(
     ring: impl Fn() + Send + Sync + 'static,
     run: impl FnOnce(&Member) + Send + 'static,
 ) -> Result<JoinHandle<()>> {
+    start_behind(MEMBERS.lock()?, name, ring, run)
+}
+
+/// The same, for who has the list: held until the thread is there, so that nobody forks in the middle of its start.
+fn start_behind(
+    mut members: PerProcessGuard<'static, Vec<Arc<Shared>>>,
+    name: &'static str,
+    ring: impl Fn() + Send + Sync + 'static,
+    run: impl FnOnce(&Member) + Send + 'static,
+) -> Result<JoinHandle<()>> {
     let (id, resting) = (AtomicU32::new(0), AtomicU32::new(0));
     let member = Member(Arc::new(Shared { name, id, resting, ring: Box::new(ring) }));
+    // On the list before it runs: whoever forks meanwhile waits for it.
     let known = Arc::clone(&member.0);
-    // On the list before it runs: whoever forks meanwhile waits for it. Held until it is there, so that nobody forks in
-    // the middle of its start.
-    let mut members = MEMBERS.lock()?;
     let body = move || {
         // ORDERING: Relaxed: the number stands for itself.
         member.0.id.store(fork::thread_id(), Relaxed);
@@ -86,6 +94,26 @@ pub fn start(
 }
 
 impl Member {
+    /// As [`start`], for a thread of ours, which stands still meanwhile if somebody forks. To be called where this thread holds no lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`].
+    pub fn start_another(
+        &self,
+        name: &'static str,
+        ring: impl Fn() + Send + Sync + 'static,
+        run: impl FnOnce(&Self) + Send + 'static,
+    ) -> Result<JoinHandle<()>> {
+        // ORDERING: SeqCst: see `rest`. Until it has the lock, which whoever forks holds, this thread does nothing but wait for it.
+        self.0.resting.store(1, SeqCst);
+        // Cannot fail on a word of ours.
+        drop(futex::wake(&self.0.resting, 1));
+        let members = MEMBERS.lock();
+        self.0.resting.store(0, SeqCst);
+        start_behind(members?, name, ring, run)
+    }
+
     /// Stands still while somebody forks. To be called where this thread holds no lock.
     pub fn rest(&self) {
         // Without the memory for it nobody can have closed it.
@@ -259,6 +287,27 @@ mod tests {
             drop(stand_still().unwrap());
             counter.thread.join().unwrap();
         }
+    }
+
+    #[test]
+    fn threads_that_start_others_do_not_hold_up_a_fork() {
+        /// Starts the next one, and ends.
+        fn hand_on(member: &Member, left: &Arc<AtomicU32>) {
+            if left.fetch_sub(1, SeqCst) > 1 {
+                let own = Arc::clone(left);
+                member.start_another("next", || (), move |member| hand_on(member, &own)).unwrap();
+            }
+        }
+        let _alone = procession_sys::prim::lock(&ALONE);
+        let left = Arc::new(AtomicU32::new(300));
+        let own = Arc::clone(&left);
+        drop(start("first", || (), move |member| hand_on(member, &own)).unwrap());
+        let mut forks = 0;
+        while left.load(SeqCst) > 0 {
+            drop(stand_still().unwrap());
+            forks += 1;
+        }
+        assert!(forks > 3, "{forks}");
     }
 
     #[test]

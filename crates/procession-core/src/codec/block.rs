@@ -8,6 +8,7 @@ use super::varint;
 /// The encoding of a value in two parts: a short head, and bytes that lie in the value.
 #[derive(Debug, Clone, Copy)]
 pub struct Block<'a> {
+    count: usize,
     head: [u8; Block::MOST_HEAD],
     head_len: usize,
     bytes: &'a [u8],
@@ -16,6 +17,12 @@ pub struct Block<'a> {
 impl<'a> Block<'a> {
     /// The most bytes of a head, which is a number of 64 bits by seven each.
     pub const MOST_HEAD: usize = varint::MOST;
+
+    /// How many numbers it is; of a text, how many bytes.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.count
+    }
 
     /// What comes first.
     #[inline]
@@ -56,5 +63,5 @@ pub fn as_block<T: Serialize + ?Sized>(value: &T) -> Option<Block<'_>> {
     };
     let mut head = [0; Block::MOST_HEAD];
     let head_len = varint::write(&mut head, count as u64);
-    Some(Block { head, head_len, bytes })
+    Some(Block { count, head, head_len, bytes })
 }

@@ -29,6 +29,16 @@ pub(crate) enum Put {
     Closed,
 }
 
+/// An item on its way into the queue.
+#[derive(Clone, Copy)]
+struct Going<'a> {
+    /// The process that puts it.
+    me: u16,
+    len: u64,
+    handles: &'a [OwnedFd],
+    deadline: Deadline,
+}
+
 /// What became of an item that was to be placed at once.
 enum Placed {
     Done,
@@ -40,10 +50,10 @@ enum Placed {
 impl Attached {
     /// Puts bytes as one item.
     // The length is passed by itself: a slice is loaded as a whole, which waits for the byte before, whose store changed its length.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put(&self, bytes: &[u8], len: usize, deadline: Deadline) -> Result<Put> {
         match len <= INLINE {
-            true => self.place(self.me()?, len as u64, &[], deadline, |slot| {
+            true => self.place(self.going(len, &[], deadline)?, |slot| {
                 write_inline(slot, &bytes[..len]);
                 Payload::Inline { len }.write(slot);
             }),
@@ -61,7 +71,7 @@ impl Attached {
     ) -> Result<Put> {
         let len = bytes.len();
         match len <= INLINE_WITH_TAG {
-            true => self.place(self.me()?, len as u64, handles, deadline, |slot| {
+            true => self.place(self.going(len, handles, deadline)?, |slot| {
                 write_inline(slot, bytes);
                 Payload::Inline { len }.write(slot);
             }),
@@ -77,21 +87,25 @@ impl Attached {
         handles: &[OwnedFd],
         deadline: Deadline,
     ) -> Result<Put> {
-        let me = self.me()?;
-        match (parts[0].len() + parts[1].len()) as u64 {
-            len @ ..=SPAN_MOST => self.put_in_span(me, parts, len, handles, deadline),
-            len => self.put_alone(me, parts, len, handles, deadline),
+        let going = self.going(parts[0].len() + parts[1].len(), handles, deadline)?;
+        match going.len <= SPAN_MOST {
+            true => self.put_in_span(going, parts),
+            false => self.put_alone(going, parts),
         }
     }
 
-    fn put_in_span(
+    #[inline(always)]
+    fn going<'a>(
         &self,
-        me: u16,
-        parts: [&[u8]; 2],
-        len: u64,
-        handles: &[OwnedFd],
+        len: usize,
+        handles: &'a [OwnedFd],
         deadline: Deadline,
-    ) -> Result<Put> {
+    ) -> Result<Going<'a>> {
+        Ok(Going { me: self.me()?, len: len as u64, handles, deadline })
+    }
+
+    fn put_in_span(&self, going: Going<'_>, parts: [&[u8]; 2]) -> Result<Put> {
+        let Going { me, len, deadline, .. } = going;
         let short = u32::try_from(len).unwrap_or(u32::MAX);
         let room = loop {
             if let Some(room) = spans::reserve(self.instance, short)? {
@@ -104,7 +118,7 @@ impl Attached {
         let put = self.memory.bytes(room.extent, room.at, len).and_then(|bytes| {
             fill(bytes, parts);
             let payload = Payload::Span { extent: room.extent, at: room.at, len };
-            self.place(me, len, handles, deadline, |slot| payload.write(slot))
+            self.place(going, |slot| payload.write(slot))
         });
         let was_put = matches!(put, Ok(Put::Done));
         let closing = spans::settle(self.instance, room.extent, was_put)?;
@@ -115,14 +129,8 @@ impl Attached {
     }
 
     #[inline(never)]
-    fn put_alone(
-        &self,
-        me: u16,
-        parts: [&[u8]; 2],
-        len: u64,
-        handles: &[OwnedFd],
-        deadline: Deadline,
-    ) -> Result<Put> {
+    fn put_alone(&self, going: Going<'_>, parts: [&[u8]; 2]) -> Result<Put> {
+        let Going { me, len, deadline, .. } = going;
         let class = Extent::class_for(behind_front(len)).ok_or_else(|| {
             let text = format!("an item of {len} bytes, at most {}", Extent::size(15));
             Error::new(ErrorKind::TooLarge, text)
@@ -139,7 +147,7 @@ impl Attached {
             let of_second = FRONT.saturating_sub(first.len());
             fill(bytes, [first.get(FRONT..).unwrap_or_default(), &second[of_second..]]);
             let payload = Payload::Single { extent, len };
-            self.place(me, len, handles, deadline, |slot| {
+            self.place(going, |slot| {
                 write_front(slot, &front);
                 payload.write(slot);
             })
@@ -152,16 +160,10 @@ impl Attached {
 
     /// Claims a slot, has it written and publishes it.
     #[inline(always)]
-    fn place(
-        &self,
-        me: u16,
-        len: u64,
-        handles: &[OwnedFd],
-        deadline: Deadline,
-        write: impl Fn(Slot<'_>),
-    ) -> Result<Put> {
-        if !handles.is_empty() || self.memory.traits.bytes.is_some() {
-            return self.place_by_the_books(me, len, handles, deadline, &write);
+    fn place(&self, going: Going<'_>, write: impl Fn(Slot<'_>)) -> Result<Put> {
+        let Going { me, deadline, .. } = going;
+        if !going.handles.is_empty() || self.memory.traits.bytes.is_some() {
+            return self.place_by_the_books(going, &write);
         }
         let line = self.memory.line();
         let ours = match line.claim(me)? {
@@ -207,14 +209,8 @@ impl Attached {
 
     /// The same under the book lock, for a queue with a bound in bytes, and for an item with handles.
     #[inline(never)]
-    fn place_by_the_books(
-        &self,
-        me: u16,
-        len: u64,
-        handles: &[OwnedFd],
-        deadline: Deadline,
-        write: &dyn Fn(Slot<'_>),
-    ) -> Result<Put> {
+    fn place_by_the_books(&self, going: Going<'_>, write: &dyn Fn(Slot<'_>)) -> Result<Put> {
+        let Going { len, deadline, .. } = going;
         let line = self.memory.line();
         // How often the depot had got room when it had none for this item.
         let depot_was_full = Cell::new(None);
@@ -228,7 +224,7 @@ impl Attached {
             let Some(books) = self.books_for(deadline)? else { return Ok(Put::Full) };
             depot_was_full.set(None);
             let room = self.memory.depot_room().load(SeqCst);
-            match self.place_now(&books, me, len, handles, write)? {
+            match self.place_now(&books, going, write)? {
                 Placed::Done => {
                     drop(books);
                     self.memory.getters().ring();
@@ -251,11 +247,10 @@ impl Attached {
     fn place_now(
         &self,
         books: &Books<'_>,
-        me: u16,
-        len: u64,
-        handles: &[OwnedFd],
+        going: Going<'_>,
         write: &dyn Fn(Slot<'_>),
     ) -> Result<Placed> {
+        let Going { me, len, handles, .. } = going;
         let line = self.memory.line();
         if !self.fits(books.bytes()?, len) || line.is_full()? {
             return Ok(Placed::Full);

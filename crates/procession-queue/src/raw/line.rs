@@ -110,7 +110,7 @@ pub(crate) struct Line<'a, S> {
 
 impl<S: Slots> Line<'_, S> {
     /// Claims the next position for the process in slot `me`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn claim(&self, me: u16) -> Result<Claim<S::Slot>> {
         // ORDERING: Relaxed: the slot tells whether that is still so.
         let mut at = Position::new(self.trail.tail.load(Relaxed));
@@ -141,7 +141,7 @@ impl<S: Slots> Line<'_, S> {
     }
 
     /// The item in a slot that this process claimed is there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn publish(&self, ours: Ours<S::Slot>) {
         let Ours { position, slot, is_alone } = ours;
         let published = Stamp::new(position, State::Published).to_bits();
@@ -159,7 +159,7 @@ impl<S: Slots> Line<'_, S> {
 
     /// Takes the next item: its slot is `taken` then. What `prepare` needs to read an item is made while that is still
     /// everybody's, or it says that it cannot; it may see one that somebody else takes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(
         &self,
         taken: State,

@@ -4,13 +4,48 @@
 //! 63), and how many of these are known to be awake (32 to 47). One sleeps on the lower half. *Announce, look for news, sleep while the lower
 //! half is unchanged*; *make news, full fence, look at the bit, count on, wake*: so no news is slept through.
 //!
-//! What lies between the two numbers is at least how many sleep: who came and did not sleep after all is among them. Whoever wakes one takes one off,
-//! and the bit away with the last, so that the next news costs no vain call of the system; whoever finds none takes them all off, unless
-//! somebody came meanwhile. A sleeper that is killed costs one vain call.
+//! What lies between the two numbers is at least how many sleep: who came and did not sleep after all is among them. Whoever is going to wake one
+//! takes one off, and the bit away with the last, so that the next news costs no vain call of the system; whoever then finds none takes them
+//! all off, unless somebody came meanwhile. A sleeper that is killed costs one vain call.
 
-use procession_sys::prim::Ordering::SeqCst;
+use procession_sys::futex;
+use procession_sys::prim::AtomicU64;
+use procession_sys::prim::Ordering::{self, Acquire, SeqCst};
 
-use super::Word;
+/// A word of 64 bits that processes share, on whose lower half one can sleep.
+pub trait Word {
+    /// As the atomic's.
+    fn load(&self, ordering: Ordering) -> u64;
+    /// As the atomic's.
+    fn store(&self, value: u64, ordering: Ordering);
+    /// ORDERING: SeqCst on success: a change publishes what its maker did before to whoever makes the next one, or loads it with
+    /// Acquire; and it comes before the maker's SeqCst loads of other words.
+    fn exchange(&self, from: u64, to: u64) -> bool;
+    /// Wakes at most `most` of those who sleep on the word; tells how many.
+    fn wake(&self, most: u32) -> usize;
+}
+
+impl Word for AtomicU64 {
+    #[inline(always)]
+    fn load(&self, ordering: Ordering) -> u64 {
+        self.load(ordering)
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u64, ordering: Ordering) {
+        self.store(value, ordering);
+    }
+
+    #[inline(always)]
+    fn exchange(&self, from: u64, to: u64) -> bool {
+        self.compare_exchange(from, to, SeqCst, Acquire).is_ok()
+    }
+
+    fn wake(&self, most: u32) -> usize {
+        // There is no way for this to fail on a word that is mapped.
+        futex::wake_low(self, most).unwrap_or_default()
+    }
+}
 
 const MAY_SLEEP: u64 = 1;
 const RUNG: u64 = 2;
@@ -47,7 +82,7 @@ fn rung(word: u64) -> u64 {
 
 /// A bell in a word.
 #[derive(Debug)]
-pub(crate) struct Bell<'a, W>(pub(crate) &'a W);
+pub struct Bell<'a, W>(pub &'a W);
 
 impl<W> Clone for Bell<'_, W> {
     fn clone(&self) -> Self {
@@ -59,7 +94,7 @@ impl<W> Copy for Bell<'_, W> {}
 
 impl<W: Word> Bell<'_, W> {
     /// Says that the caller is about to sleep; the value to sleep on, after it has looked once more.
-    pub(crate) fn announce(self) -> u32 {
+    pub fn announce(self) -> u32 {
         loop {
             let old = self.0.load(SeqCst);
             let new = come(old);
@@ -71,20 +106,20 @@ impl<W: Word> Bell<'_, W> {
 
     /// Whether anybody may sleep.
     #[inline]
-    pub(crate) fn may_sleep(self) -> bool {
+    pub fn may_sleep(self) -> bool {
         self.0.load(SeqCst) & MAY_SLEEP != 0
     }
 
     /// Wakes one, if anybody may sleep. The caller's news is followed by a full fence already.
     #[inline(always)]
-    pub(crate) fn ring(self) {
+    pub fn ring(self) {
         if self.may_sleep() {
             self.ring_for(1);
         }
     }
 
     /// Wakes all.
-    pub(crate) fn ring_for_all(self) {
+    pub fn ring_for_all(self) {
         self.ring_for(u32::MAX);
     }
 
@@ -95,35 +130,21 @@ impl<W: Word> Bell<'_, W> {
             if old & MAY_SLEEP == 0 {
                 return;
             }
-            // Who is about to sleep on the old value does not.
-            let new = rung(old);
+            // Who is about to sleep on the old value does not. Whom this wakes is taken off before, and not afterwards: meanwhile others
+            // may find nobody and take all off, and he may come again.
+            let rings_for = if most == 1 { 1 } else { asleep(old) };
+            let new = woken(rung(old), rings_for);
             if !self.0.exchange(old, new) {
                 continue;
             }
-            return match self.0.wake(most) {
-                1 if most == 1 => self.count_awake(),
-                _ => {
-                    // If it fails, somebody came, or rings.
-                    let _quiet = self.0.exchange(new, woken(new, asleep(new)));
-                }
-            };
-        }
-    }
-
-    /// One was woken.
-    fn count_awake(self) {
-        loop {
-            let old = self.0.load(SeqCst);
-            // Nobody was found meanwhile, and all were taken off.
-            if asleep(old) == 0 || self.0.exchange(old, woken(old, 1)) {
-                return;
+            if self.0.wake(most) == 0 {
+                // If it fails, somebody came, or rings.
+                let _quiet = self.0.exchange(new, woken(new, asleep(new)));
             }
+            return;
         }
     }
 }
-
-#[cfg(all(test, loom))]
-mod loom;
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use ::loom::thread;
 use procession_sys::prim::Ordering::SeqCst;
 
-use super::super::Word;
-use super::super::model::{Shared, explore};
-use super::*;
+use super::Word;
+use super::bell::Bell;
+use super::model::{Shared, explore};
 
 /// A number of things that are there, and the bell.
 struct World {
@@ -77,4 +77,18 @@ fn two_sleepers_are_woken_by_one() {
 #[test]
 fn two_sleepers_are_woken_by_two() {
     play(2, 2, 2);
+}
+
+/// Two bring to one that comes back each time: what one of them counts does not take off him who has come again.
+#[test]
+fn a_sleeper_that_comes_back_is_woken() {
+    explore(3, || {
+        let world = Arc::new(World { news: Shared::new(0), bell: Shared::new(0) });
+        let (taker, other) = (Arc::clone(&world), Arc::clone(&world));
+        let taker = thread::spawn(move || (0..3).for_each(|_| taker.take()));
+        let other = thread::spawn(move || other.bring());
+        (0..2).for_each(|_| world.bring());
+        taker.join().unwrap();
+        other.join().unwrap();
+    });
 }
