@@ -129,6 +129,12 @@ impl Listener {
         Self::builder().bind()
     }
 
+    /// Removes the private folders of this user's listeners that were killed, as making a [private](Self::new) one does: for who knows that one
+    /// was. What cannot be removed stays for the next.
+    pub fn sweep() {
+        place::sweep_private();
+    }
+
     /// Listens at `address`, without a key.
     ///
     /// # Errors

@@ -43,6 +43,7 @@ use procession_core::{Error, ErrorKind, Result};
 use procession_sys::memory::SharedWords;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use procession_sys::prim::{AtomicU64, Ordering, compiler_fence, model};
+use procession_sys::words::{self, Word as _};
 
 pub(crate) use consumer::{Consumer, Head};
 pub(crate) use copy::Source;
@@ -94,10 +95,8 @@ pub(crate) const GONE: u64 = 3;
 /// The number of descriptors stands above the length.
 const LEN_BITS: u32 = 48;
 
-/// What a ring does with a word.
-pub(crate) trait Word {
-    fn load(&self, ordering: Ordering) -> u64;
-    fn store(&self, value: u64, ordering: Ordering);
+/// What a ring does with a word, beside what copying takes.
+pub(crate) trait Word: words::Word {
     /// Tells whether the word was `from`, and is `to` now.
     ///
     /// ORDERING: AcqRel on success: what the other did before it wrote `from` is seen, and what was done here before is seen
@@ -114,16 +113,6 @@ pub(crate) trait Words {
 }
 
 impl Word for AtomicU64 {
-    #[inline(always)]
-    fn load(&self, ordering: Ordering) -> u64 {
-        self.load(ordering)
-    }
-
-    #[inline(always)]
-    fn store(&self, value: u64, ordering: Ordering) {
-        self.store(value, ordering);
-    }
-
     #[inline(always)]
     fn exchange(&self, from: u64, to: u64) -> bool {
         self.compare_exchange(from, to, Ordering::AcqRel, Relaxed).is_ok()

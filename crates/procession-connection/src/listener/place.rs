@@ -66,6 +66,11 @@ pub(super) fn listen_privately(backlog: u32) -> Result<(OwnedFd, Place, PathBuf)
     }
 }
 
+/// Removes the private folders of listeners that were killed.
+pub(super) fn sweep_private() {
+    sweep(&parent_of_folders());
+}
+
 fn listen_at(path: &Path, backlog: u32, folder: Option<PathBuf>) -> Result<(OwnedFd, Place)> {
     // Where it lies, also when this process goes to another folder.
     let absolute = std::path::absolute(path)?;

@@ -2,11 +2,12 @@
 
 use procession_core::Result;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+use procession_sys::words::{self, Word as _};
 use serde::{Deserialize, Serialize};
 
 use super::{
     ABORTED, ABORTED_END, AWAKE, HEAD, LEN_BITS, READ_TO, RECEIVED, Ring, SKIPPED, Side, TAIL,
-    TAKEN, TOLD, WANTED, WRITER_SLEEP, Wake, Word, Words, broken, copy, index, words_of,
+    TAKEN, TOLD, WANTED, WRITER_SLEEP, Wake, Words, broken, index, words_of,
 };
 use crate::frame::MAX_MESSAGE_BYTES;
 
@@ -111,8 +112,8 @@ impl Consumer {
         let (first, second) = ring.rows(self.head, words);
         let bytes = index(bytes.min(words * 8));
         let (to_first, to_second) = out[..bytes].split_at_mut(bytes.min(first.len() * 8));
-        copy::read(first, to_first);
-        copy::read(second, to_second);
+        words::read(first, to_first);
+        words::read(second, to_second);
         of.taken += bytes as u64;
         self.head += words;
         if of.len > ring.whole() {

@@ -17,7 +17,7 @@ const SIZE: usize = 4;
 /// A word of the model.
 struct ModelWord(model::AtomicU64);
 
-impl Word for ModelWord {
+impl words::Word for ModelWord {
     fn load(&self, ordering: Ordering) -> u64 {
         self.0.load(ordering)
     }
@@ -25,7 +25,9 @@ impl Word for ModelWord {
     fn store(&self, value: u64, ordering: Ordering) {
         self.0.store(value, ordering);
     }
+}
 
+impl Word for ModelWord {
     fn exchange(&self, from: u64, to: u64) -> bool {
         self.0.compare_exchange(from, to, Ordering::AcqRel, Relaxed).is_ok()
     }

@@ -41,7 +41,7 @@ impl Child {
             poll::wait_readable(&self.process, Deadline::after(SOON)).unwrap(),
             "the child hangs"
         );
-        pidfd::try_reap(&self.process).unwrap().unwrap()
+        pidfd::try_reap(&self.process).unwrap().unwrap().ended
     }
 
     fn kill(&self) {
