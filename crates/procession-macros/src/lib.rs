@@ -3,9 +3,10 @@
 
 mod options;
 mod plain;
+mod shared;
 
 use proc_macro::TokenStream;
-use syn::{DeriveInput, parse_macro_input};
+use syn::{DeriveInput, ItemImpl, parse_macro_input};
 
 /// Says how values of a structure, or of an enumeration without fields, lie in memory that processes share: as in C.
 ///
@@ -18,4 +19,22 @@ use syn::{DeriveInput, parse_macro_input};
 pub fn derive_plain(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     plain::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Lets a manager's server have values of a type, and processes call their methods: makes a proxy of the methods of a block.
+///
+/// For `impl Maths { .. }` the proxy is `MathsProxy`. It has every method of the block, with the same arguments, and what a method returns within a
+/// `Result`: calls may fail. A function without `self` that returns `Self` makes a value at the server; at the proxy it takes the manager first.
+/// Arguments and what is returned are values that serde writes and reads; what a method says by `Err` is such a value as well. What is not to
+/// be called from elsewhere stands in another block.
+///
+/// A server has to know the type: `Manager::builder().register::<Maths>()`. One call at a time runs on a value; the others of that value wait.
+///
+/// `#[shared(crate = "path")]` says where to find the library, if not in `::procession`.
+#[proc_macro_attribute]
+pub fn shared(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let block = parse_macro_input!(item as ItemImpl);
+    let expanded =
+        shared::Options::of(attribute).and_then(|options| shared::expand(&options, &block));
+    expanded.unwrap_or_else(syn::Error::into_compile_error).into()
 }
