@@ -18,6 +18,7 @@ use crate::resources::{Limit, Resource};
 use crate::start::StartMethod;
 use crate::stream::Stream;
 use crate::target::Target;
+use crate::template::Template;
 
 /// What a process shall be, before it is started.
 ///
@@ -48,6 +49,8 @@ pub struct Builder {
     /// What stands in front of the name that it gets without one.
     pub(crate) prefix: &'static str,
     pub(crate) start_method: Option<StartMethod>,
+    /// What it is a copy of, when that is not this process.
+    pub(crate) template: Option<Template>,
     pub(crate) daemon: Option<bool>,
     pub(crate) on_drop: OnDrop,
     pub(crate) signal_mask: Option<u64>,
@@ -89,6 +92,7 @@ impl Default for Builder {
             name: None,
             prefix: "",
             start_method: None,
+            template: None,
             daemon: None,
             on_drop: OnDrop::default(),
             signal_mask: None,
@@ -116,6 +120,14 @@ impl Builder {
     /// Says how the process is started; without this, by the [default method](crate::start_method).
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = Some(method);
+        self.template = None;
+        self
+    }
+
+    /// Has the process be a copy of a template.
+    pub(crate) fn of_template(mut self, template: Template) -> Self {
+        self.start_method = Some(StartMethod::Fork);
+        self.template = Some(template);
         self
     }
 
@@ -363,7 +375,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// As [`spawn`](Self::spawn); [`Unsupported`](procession_core::ErrorKind::Unsupported) for a copy of a
+    /// [template](crate::Template), which has nothing of what was captured.
     ///
     /// # Examples
     ///
@@ -384,8 +397,7 @@ impl Builder {
         R: Serialize + DeserializeOwned + 'static,
     {
         let on_drop = self.on_drop;
-        plan::fork(self.start_method(StartMethod::Fork), function)
-            .map(|child| Process::new(child, on_drop))
+        plan::fork(self, function).map(|child| Process::new(child, on_drop))
     }
 }
 

@@ -26,6 +26,7 @@ use crate::report::Report;
 use crate::start::StartMethod;
 use crate::status::{Death, ExitStatus, JoinError, Reason};
 use crate::stream::Pipes;
+use crate::template::Template;
 use crate::{children, in_thread, memory_events};
 
 /// A process that this one started, without the type of what its function returns: what a
@@ -44,6 +45,8 @@ pub struct Child {
     body: Body,
     /// Its place in the process table.
     member: Option<ProcessId>,
+    /// What it is a copy of, which is there until it has told how the process ended.
+    template: Mutex<Option<Template>>,
     /// The ends of its standard streams that nobody has taken.
     pipes: Mutex<Pipes>,
     /// Whether this process has asked it to end.
@@ -89,11 +92,13 @@ pub(crate) struct Traits {
     pub(crate) outlives_parent: bool,
     pub(crate) method: StartMethod,
     pub(crate) member: Option<ProcessId>,
+    pub(crate) template: Option<Template>,
     pub(crate) pipes: Pipes,
 }
 
 struct End {
     status: ExitStatus,
+    peak_memory: Option<u64>,
     answer: Answer,
 }
 
@@ -120,7 +125,7 @@ impl Body {
 
 impl Child {
     pub(crate) fn new(pid: u32, traits: Traits, body: Body) -> Self {
-        let Traits { name, is_daemon, outlives_parent, method, member, pipes } = traits;
+        let Traits { name, is_daemon, outlives_parent, method, member, template, pipes } = traits;
         memory_events::note();
         Self {
             owner: process::id(),
@@ -131,6 +136,7 @@ impl Child {
             method,
             body,
             member,
+            template: Mutex::new(template),
             pipes: Mutex::new(pipes),
             asked: AtomicBool::new(false),
             heard: Mutex::new(None),
@@ -397,20 +403,20 @@ impl Child {
             if end.is_some() {
                 return Ok(true);
             }
-            let status = match &self.body {
+            let (status, peak_memory) = match &self.body {
                 Body::Thread(booth) => {
                     *lock(&self.heard) = lock(&booth.report).take().map(Ok);
-                    self.status_of_thread()
+                    (self.status_of_thread(), None)
                 }
                 // A debugger may make the descriptor readable before its time: then there is nothing to reap yet.
                 Body::Process { pidfd, courier, reaped_by: ReapedBy::Us } => {
                     match pidfd::try_reap(pidfd)? {
                         None => continue,
-                        Some(ended) => {
+                        Some(reaped) => {
                             if let Some(courier) = lock(courier).clone() {
                                 self.listen(pidfd, &courier, ReapedBy::Us);
                             }
-                            ended.into()
+                            (reaped.ended.into(), reaped.peak_resident)
                         }
                     }
                 }
@@ -422,7 +428,7 @@ impl Child {
                         ));
                     };
                     match self.listen_a_while(pidfd, &courier, *reaped_by) {
-                        Some(status) => status,
+                        Some(ended) => ended,
                         None => {
                             drop(end);
                             if !poll::wait_readable(&*courier, deadline)? {
@@ -434,7 +440,8 @@ impl Child {
                 }
             };
             tracing::debug!(pid = self.pid, name = self.name, %status, "process ended");
-            *end = Some(End { status, answer: self.last_answer(status) });
+            let answer = self.last_answer(status, peak_memory);
+            *end = Some(End { status, peak_memory, answer });
             drop(end);
             self.bury(status);
             return Ok(true);
@@ -453,6 +460,9 @@ impl Child {
             // What it held stays held until somebody else looks.
             tracing::error!(pid = self.pid, %error, "could not recover what a dead process held");
         }
+        // Dropped outside of the lock: it may be the last.
+        let template = lock(&self.template).take();
+        drop(template);
     }
 
     fn status_of_thread(&self) -> ExitStatus {
@@ -469,55 +479,60 @@ impl Child {
         pidfd: &OwnedFd,
         courier: &Courier,
         reaped_by: ReapedBy,
-    ) -> Option<ExitStatus> {
+    ) -> Option<(ExitStatus, Option<u64>)> {
         let begin = Instant::now();
         loop {
-            let status = self.listen(pidfd, courier, reaped_by);
-            if status.is_some() || begin.elapsed() > A_WHILE {
-                return status;
+            let ended = self.listen(pidfd, courier, reaped_by);
+            if ended.is_some() || begin.elapsed() > A_WHILE {
+                return ended;
             }
             thread::yield_now();
         }
     }
 
-    /// Receives what has arrived from a process that has ended; tells how it ended, if that is said or cannot be any more.
+    /// Receives what has arrived from a process that has ended; tells how it ended and how much memory it had, if that is said or cannot be any more.
     fn listen(
         &self,
         pidfd: &OwnedFd,
         courier: &Courier,
         reaped_by: ReapedBy,
-    ) -> Option<ExitStatus> {
+    ) -> Option<(ExitStatus, Option<u64>)> {
         let mut heard = lock(&self.heard);
         loop {
             match courier.try_recv() {
                 Ok(Received::Message(message)) => match Report::from_message(message) {
-                    Ok(Report::Ended(status)) => return Some(status),
+                    Ok(Report::Ended(status, peak)) => return Some((status, peak)),
                     report => *heard = Some(report),
                 },
                 Ok(Received::Nothing) => return None,
                 Ok(Received::Closed) if reaped_by == ReapedBy::Us => return None,
                 // The fork server is gone as well.
-                Ok(Received::Closed) => return Some(status_of_stranger(pidfd)),
+                Ok(Received::Closed) => return Some((status_of_stranger(pidfd), None)),
                 Err(error) => *heard = Some(Err(error)),
             }
         }
     }
 
     /// The answer of a process that has ended, with this status.
-    fn last_answer(&self, status: ExitStatus) -> Answer {
+    fn last_answer(&self, status: ExitStatus, peak_memory: Option<u64>) -> Answer {
         Answer::None(match lock(&self.heard).take() {
             Some(Ok(Report::Value(message))) => return Answer::Value(message),
             Some(Ok(Report::Panicked(panic))) => JoinError::Panicked(panic),
             Some(Ok(Report::NotStarted(error))) => JoinError::NotStarted(error),
             Some(Ok(Report::Unsendable(error)) | Err(error)) => JoinError::Value(error),
-            Some(Ok(Report::Started(..) | Report::Ended(_))) | None => {
-                JoinError::Died(self.death(status))
+            Some(Ok(Report::Started(..) | Report::Ended(..))) | None => {
+                JoinError::Died(self.death_with(status, peak_memory))
             }
         })
     }
 
     /// The death of this child, which ended with that status.
     pub fn death(&self, status: ExitStatus) -> Death {
+        let peak_memory = lock(&self.end).as_ref().and_then(|end| end.peak_memory);
+        self.death_with(status, peak_memory)
+    }
+
+    fn death_with(&self, status: ExitStatus, peak_memory: Option<u64>) -> Death {
         let reason = if self.asked.load(Relaxed) {
             Reason::Asked
         } else if status.signal() == Some(signal::KILL) && memory_events::has_killed() {
@@ -525,7 +540,7 @@ impl Child {
         } else {
             Reason::Unknown
         };
-        Death { name: self.name.clone(), pid: self.pid, status, reason }
+        Death { name: self.name.clone(), pid: self.pid, status, reason, peak_memory }
     }
 
     pub(crate) fn answer<R: DeserializeOwned>(&self) -> Result<R, JoinError> {

@@ -12,7 +12,7 @@ use procession_sys::wipe::{PerProcess, PerProcessGuard};
 
 use crate::builder::OnDrop;
 use crate::child::Child;
-use crate::{ending, requester};
+use crate::{ending, requester, template};
 
 type List = Vec<Arc<Child>>;
 
@@ -75,6 +75,7 @@ pub(crate) fn forking() -> Result<PerProcessGuard<'static, List>> {
 /// ```
 pub fn active_children() -> Result<Vec<Arc<Child>>> {
     requester::bury();
+    template::bury();
     let mut children: Vec<_> = CHILDREN.lock()?.clone();
     // One that cannot be asked is listed.
     children.retain(|child| child.is_alive().unwrap_or(true));

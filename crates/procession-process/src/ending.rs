@@ -1,15 +1,17 @@
 //! When this process is told to end: by Ctrl-C, or by `SIGTERM`.
 //!
-//! Nothing happens unless the program asks for it, with [`exit_on_interrupt`] or [`exit_on_terminate`]. Then a signal handler rings a
+//! Nothing happens unless the program asks for it, with [`exit_on_interrupt`], [`drain_on_interrupt`] or [`exit_on_terminate`]. Then a signal handler rings a
 //! bell, and a thread that waits for it exits the process as `main` would have: with finalizers and exit handlers, and
-//! every child ended. The second signal of the same kind kills at once, in the handler, whatever the threads do.
+//! every child ended. The next signal of the same kind kills at once, in the handler, whatever the threads do.
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use procession_core::{Deadline, Result, exit, threads};
 use procession_sys::doorbell::Doorbell;
 use procession_sys::wipe::PerProcess;
-use procession_sys::{fork, poll, signal};
+use procession_sys::{fork, poll, process, signal};
 
 use crate::run;
 
@@ -24,6 +26,12 @@ struct Watch {
     told: Option<&'static Doorbell>,
     /// Whether it was.
     begun: bool,
+    /// Whether the first Ctrl-C only drains, and whether it has.
+    drains: bool,
+    has_drained: bool,
+    /// What is called then.
+    drained: Vec<(u64, Arc<dyn Fn() + Send + Sync>)>,
+    added: u64,
 }
 
 /// Of this process alone: a fork shares neither bells nor what was said.
@@ -56,7 +64,68 @@ static WATCH: PerProcess<Watch> = PerProcess::new();
 /// # }
 /// ```
 pub fn exit_on_interrupt() -> Result<()> {
-    Ok(signal::catch(signal::INTERRUPT, watch()?)?)
+    let bell = watch()?;
+    WATCH.lock()?.drains = false;
+    Ok(signal::catch(signal::INTERRUPT, bell, 1)?)
+}
+
+/// Has the first Ctrl-C finish what pools are at: one line on standard error says so, tasks that have not begun are cancelled, and those that run are
+/// waited for. Then the program goes on, whose calls return with that. A second Ctrl-C ends it as [`exit_on_interrupt`] does, with what
+/// runs; a third one kills it.
+///
+/// Processes that are started from now on leave Ctrl-C to this one.
+///
+/// # Fork
+///
+/// A forked child does not inherit this.
+///
+/// # Errors
+///
+/// As [`exit_on_interrupt`].
+///
+/// # Source
+///
+/// Celery's "warm" and "cold" shutdown.
+pub fn drain_on_interrupt() -> Result<()> {
+    let bell = watch()?;
+    {
+        let mut watch = WATCH.lock()?;
+        (watch.drains, watch.has_drained) = (true, false);
+    }
+    Ok(signal::catch(signal::INTERRUPT, bell, 2)?)
+}
+
+/// Calls `drain` when the first Ctrl-C comes of a program that has asked to [drain](drain_on_interrupt), in a thread that waits for signals; until
+/// this is dropped.
+///
+/// # Errors
+///
+/// [`ErrorKind::Os`](procession_core::ErrorKind::Os) when the system is out of memory.
+pub fn on_drain(drain: impl Fn() + Send + Sync + 'static) -> Result<OnDrain> {
+    let mut watch = WATCH.lock()?;
+    watch.added += 1;
+    let number = watch.added;
+    watch.drained.push((number, Arc::new(drain)));
+    Ok(OnDrain { number, pid: process::id() })
+}
+
+/// See [`on_drain`].
+#[derive(Debug)]
+#[must_use = "it is not called any more when this is dropped"]
+pub struct OnDrain {
+    number: u64,
+    pid: u32,
+}
+
+impl Drop for OnDrain {
+    fn drop(&mut self) {
+        // A forked child has none.
+        if self.pid == process::id()
+            && let Ok(mut watch) = WATCH.lock()
+        {
+            watch.drained.retain(|(number, _)| *number != self.number);
+        }
+    }
 }
 
 /// Has `SIGTERM` end this process in order: all children ended, finalizers run, exit code 143. A second one kills it, and with
@@ -73,7 +142,7 @@ pub fn exit_on_interrupt() -> Result<()> {
 ///
 /// As [`exit_on_interrupt`].
 pub fn exit_on_terminate() -> Result<()> {
-    Ok(signal::catch(signal::TERMINATE, watch()?)?)
+    Ok(signal::catch(signal::TERMINATE, watch()?, 1)?)
 }
 
 /// Whether this process was told to end.
@@ -108,7 +177,8 @@ fn watch() -> Result<&'static Doorbell> {
                     // The second signal still kills.
                     return;
                 }
-                if signal::times_caught(signal::INTERRUPT) > 0 {
+                let times = signal::times_caught(signal::INTERRUPT);
+                if times > 0 && !drain(times) {
                     // Nobody else can be told.
                     drop(writeln!(std::io::stderr(), "interrupted"));
                     end_as(signal::INTERRUPT);
@@ -121,6 +191,28 @@ fn watch() -> Result<&'static Doorbell> {
     )?;
     (watch.bell, watch.told) = (Some(bell), Some(told));
     Ok(bell)
+}
+
+/// Has pools finish, if that is what Ctrl-C does now, or has done.
+fn drain(times: u32) -> bool {
+    let drained = {
+        let Ok(mut watch) = WATCH.lock() else { return false };
+        if !watch.drains || times > 1 {
+            return false;
+        }
+        if std::mem::replace(&mut watch.has_drained, true) {
+            return true;
+        }
+        watch.drained.iter().map(|(_, drain)| Arc::clone(drain)).collect::<Vec<_>>()
+    };
+    let text = "interrupted: what runs is finished; Ctrl-C again to end it";
+    // Nobody else can be told.
+    drop(writeln!(std::io::stderr(), "{text}"));
+    for drain in drained {
+        // Whoever panics has said so, and the others are called all the same.
+        drop(catch_unwind(AssertUnwindSafe(|| drain())));
+    }
+    true
 }
 
 fn end_as(signal: i32) -> ! {

@@ -15,10 +15,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::sync::Arc;
 
+use procession_core::family::Invitation;
 use procession_core::holder::Holder;
 use procession_core::{Courier, Error, ErrorKind, Message, Result, lifeline, threads};
 use procession_sys::fork::{self, Forked};
 use procession_sys::signal::{self, Disposition};
+use procession_sys::wipe::PerProcessGuard;
 use procession_sys::{pidfd, process, stdio};
 use serde::Serialize;
 
@@ -26,7 +28,7 @@ use crate::builder::Builder;
 use crate::child::{Body, Child, ReapedBy};
 use crate::plan::Plan;
 use crate::run::Buffers;
-use crate::{after_fork, children, requester, run, stream};
+use crate::{after_fork, children, requester, run, stream, template};
 
 impl Builder {
     /// Lets the start method `fork` copy this process although other threads run.
@@ -53,34 +55,18 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
     }
     // Where the program does not leave it to us to reap, a child that ends at once is gone before it can be named.
     let is_ours_to_reap = signal::disposition(signal::CHILD)? == Disposition::Default;
-    // So that what it holds is known to be inherited.
-    Holder::me()?;
-    let standing = threads::stand_still()?;
-    if !plan.despite_threads {
-        refuse_threads(&standing)?;
-        // Whoever reads it is gone: nobody needs to know here.
-        drop(std::io::stdout().flush());
-    }
-    drop(stdio::flush_c());
-    // In this order, which is that of whoever takes more than one of them.
-    let mut connection = requester::forking()?;
-    let lifeline = lifeline::Forking::new()?;
-    let mut children = children::forking()?;
+    let still = Still::new(match plan.despite_threads {
+        true => Others::AnsweredFor,
+        false => Others::Refused,
+    })?;
     // SAFETY: There is no other thread but ours, which stand still and hold nothing; or the caller answers for the others
     // (`Builder::fork_despite_threads`).
     match unsafe { fork::fork() }? {
         Forked::Child => {
             // It has what its parent has; so that its death is noticed, it says first who it is.
             plan.birth.invitation.arrive(process::id());
-            connection.take();
-            drop(connection);
-            for child in children.drain(..) {
-                child.let_go();
-            }
-            drop(children);
             drop(courier);
-            lifeline.let_go();
-            drop(standing);
+            still.let_go();
             let buffers = match plan.despite_threads {
                 true => Buffers::Unknown,
                 false => Buffers::Ours,
@@ -106,13 +92,85 @@ pub(crate) fn fork<R: Serialize>(plan: Plan, function: impl FnOnce() -> R) -> Re
             let heir = Holder::of_process(child, &pidfd);
             let body = Body::process(pidfd, courier, ReapedBy::Us);
             // What it captured is dropped here when nobody stands still any more.
-            drop((connection, lifeline, children, standing, theirs));
+            drop((still, theirs));
             match heir {
                 Ok(heir) => heir.hand_over(|| drop(function)),
                 Err(_it_is_gone) => drop(function),
             }
             Ok(Child::new(child, plan.into_traits(), body))
         }
+    }
+}
+
+/// Copies this process, and nothing else: to be a template. In the copy, nothing is left that is the parent's, and `invitation`
+/// has been used.
+///
+/// Whoever gets [`Forked::Child`] must not return to its own caller.
+pub(crate) fn copy(invitation: &Invitation) -> Result<Forked> {
+    let still = Still::new(Others::Refused)?;
+    // SAFETY: There is no other thread but ours, which stand still and hold nothing.
+    let forked = unsafe { fork::fork() }?;
+    match forked {
+        Forked::Child => {
+            invitation.arrive(process::id());
+            still.let_go();
+        }
+        Forked::Parent { child } => invitation.arrive(child),
+    }
+    Ok(forked)
+}
+
+/// What becomes of threads that are not ours when this process is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// There must not be any.
+    Refused,
+    /// The caller answers for them.
+    AnsweredFor,
+}
+
+/// This process while it is copied: our threads stand still, and what the copy shall let go of is whole.
+struct Still {
+    connection: PerProcessGuard<'static, Option<requester::Connection>>,
+    lifeline: lifeline::Forking,
+    children: PerProcessGuard<'static, Vec<Arc<Child>>>,
+    templates: PerProcessGuard<'static, template::List>,
+    /// The last to be dropped.
+    standing: threads::StandStill,
+}
+
+impl Still {
+    fn new(others: Others) -> Result<Self> {
+        // So that what it holds is known to be inherited.
+        Holder::me()?;
+        let standing = threads::stand_still()?;
+        if others == Others::Refused {
+            refuse_threads(&standing)?;
+            // Whoever reads it is gone: nobody needs to know here.
+            drop(std::io::stdout().flush());
+        }
+        drop(stdio::flush_c());
+        // In this order, which is that of whoever takes more than one of them.
+        let connection = requester::forking()?;
+        let lifeline = lifeline::Forking::new()?;
+        let children = children::forking()?;
+        let templates = template::forking()?;
+        Ok(Self { connection, lifeline, children, templates, standing })
+    }
+
+    /// In the copy: lets go of what is the parent's.
+    fn let_go(self) {
+        let Self { mut connection, lifeline, mut children, mut templates, standing } = self;
+        connection.take();
+        drop(connection);
+        for child in children.drain(..) {
+            child.let_go();
+        }
+        drop(children);
+        template::let_go(templates.drain(..));
+        drop(templates);
+        lifeline.let_go();
+        drop(standing);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::report::Report;
 use crate::request::Request;
 use crate::requester;
 use crate::start::StartMethod;
+use crate::template::Template;
 use crate::trampoline::FunctionRef;
 
 /// What the process shall do.
@@ -26,10 +27,25 @@ pub(crate) struct Work {
 
 /// Starts the process.
 pub(crate) fn launch(plan: Plan, work: &Work) -> Result<Child> {
-    match plan.method {
-        StartMethod::Spawn => by_exec(plan, work),
-        _ => by_server(plan, work),
+    match (plan.method, plan.template.clone()) {
+        (_, Some(template)) => by_template(plan, &template, work),
+        (StartMethod::Spawn, None) => by_exec(plan, work),
+        (_, None) => by_server(plan, work),
     }
+}
+
+/// Has a template start the process.
+fn by_template(plan: Plan, template: &Template, work: &Work) -> Result<Child> {
+    let order = request(None, BuildId::current()?.clone(), work, plan.birth);
+    let request = Message::encode(&order)?;
+    let courier = template.ask(&plan.environment, |courier| {
+        courier.send(&request)?;
+        courier.send(&work.arguments)
+    })?;
+    let (pid, pidfd) = first_word(&courier)?.ok_or_else(|| template.why_silent())?;
+    let plan = Plan { birth: order.birth, ..plan };
+    let body = Body::process(pidfd, courier, ReapedBy::ForkServer);
+    Ok(Child::new(pid, plan.into_traits(), body))
 }
 
 /// Has the fork server start the process.
@@ -102,11 +118,11 @@ fn hear(courier: &Courier) -> Result<()> {
 }
 
 /// What a process says first of all, its number and its pidfd; nothing when there is none.
-fn first_word(courier: &Courier) -> Result<Option<(u32, OwnedFd)>> {
+pub(crate) fn first_word(courier: &Courier) -> Result<Option<(u32, OwnedFd)>> {
     match courier.recv()?.map(Report::from_message).transpose()? {
         Some(Report::Started(pid, pidfd)) => Ok(Some((pid, pidfd.into_inner()))),
         Some(Report::NotStarted(error)) => Err(error),
-        Some(Report::Ended(status)) => {
+        Some(Report::Ended(status, _)) => {
             let text = format!("the process {status} before it had begun");
             Err(Error::new(ErrorKind::Died, text))
         }

@@ -30,6 +30,7 @@ mod start;
 mod status;
 mod stream;
 mod target;
+mod template;
 pub mod trampoline;
 
 pub use after_fork::after_fork;
@@ -37,7 +38,7 @@ pub use builder::{Builder, OnDrop, Run};
 pub use child::Child;
 pub use children::active_children;
 pub use current::{CurrentProcess, ParentProcess, current_process, parent_args, parent_process};
-pub use ending::{exit_on_interrupt, exit_on_terminate};
+pub use ending::{OnDrain, drain_on_interrupt, exit_on_interrupt, exit_on_terminate, on_drain};
 pub use executable::{executable, set_executable};
 pub use exit_code::{ExitReason, exit};
 pub use init::init;
@@ -51,6 +52,7 @@ pub use start::{
 pub use status::{Death, ExitStatus, JoinError, Panic, Reason};
 pub use stream::Stream;
 pub use target::Target;
+pub use template::Template;
 
 /// The number of processors that this process may use: at most those that it is bound to, and what its control groups
 /// grant it of them, rounded up.

@@ -19,6 +19,7 @@ use crate::launch::{self, Work};
 use crate::start::{StartMethod, start_method};
 use crate::stream::{HasOwn, Pipes};
 use crate::target::Target;
+use crate::template::Template;
 use crate::trampoline::FunctionRef;
 use crate::{children, fork, in_thread};
 
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) reservation: Reservation,
     pub(crate) pipes: Pipes,
     pub(crate) method: StartMethod,
+    /// What it is a copy of, when that is not this process as it is now.
+    pub(crate) template: Option<Template>,
 }
 
 /// Starts a process that calls `function` with `args`.
@@ -42,7 +45,7 @@ where
     A: Serialize + DeserializeOwned + 'static,
 {
     let method = builder.start_method.unwrap_or_else(start_method);
-    if method == StartMethod::Fork {
+    if method == StartMethod::Fork && builder.template.is_none() {
         return self::fork(builder, move || function.call(args));
     }
     let function = FunctionRef::of(function)?;
@@ -64,6 +67,10 @@ pub(crate) fn fork<R: Serialize>(
     builder: Builder,
     function: impl FnOnce() -> R,
 ) -> Result<Arc<Child>> {
+    if builder.template.is_some() {
+        let text = "a copy of a template cannot be given a closure that captures something: it has none of this memory";
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
     let plan = Plan::new(builder, StartMethod::Fork)?;
     started(fork::fork(plan, function)?)
 }
@@ -83,6 +90,7 @@ fn thread(builder: Builder, function: FunctionRef, arguments: Message) -> Result
         outlives_parent: false,
         method: StartMethod::Thread,
         member: None,
+        template: None,
         pipes: Pipes::default(),
     };
     in_thread::start(traits, path, parent, function, arguments)
@@ -111,14 +119,14 @@ impl Plan {
             (path, name, current.as_parent(), current.is_daemon())
         });
         let changes_environment = builder.changes_environment();
+        let is_fork = method == StartMethod::Fork && builder.template.is_none();
         // A fork has it, unless it shall be another.
-        let environment = match method {
-            StartMethod::Fork if !changes_environment => Vec::new(),
-            _ => builder.environment(),
+        let environment = match is_fork && !changes_environment {
+            true => Vec::new(),
+            false => builder.environment(),
         };
         let reservation = Family::current()?.reserve()?;
         let mut pipes = Pipes::default();
-        let is_fork = method == StartMethod::Fork;
         let has_output = match method {
             StartMethod::Spawn if Recipe::of_this_program(Role::Child)?.discard_output => {
                 HasOwn::No
@@ -159,6 +167,7 @@ impl Plan {
             reservation,
             pipes,
             method,
+            template: builder.template,
         })
     }
 
@@ -171,6 +180,7 @@ impl Plan {
             outlives_parent: death_signal.is_none(),
             method: self.method,
             member: Some(self.reservation.commit()),
+            template: self.template,
             pipes: self.pipes,
         }
     }

@@ -28,8 +28,8 @@ pub(crate) enum Report {
     Unsendable(Error),
     /// The process is there, and is about to call the function: its number and its pidfd.
     Started(u32, Handle<OwnedFd>),
-    /// The process has ended, says the fork server.
-    Ended(ExitStatus),
+    /// The process has ended, says the fork server, and had so many bytes of memory at most.
+    Ended(ExitStatus, Option<u64>),
 }
 
 impl Report {
@@ -40,7 +40,7 @@ impl Report {
             Self::NotStarted(error) => Message::encode_behind(vec![NOT_STARTED], &error),
             Self::Unsendable(error) => Message::encode_behind(vec![UNSENDABLE], &error),
             Self::Started(pid, pidfd) => Message::encode_behind(vec![STARTED], &(pid, pidfd)),
-            Self::Ended(status) => Message::encode_behind(vec![ENDED], &status),
+            Self::Ended(status, peak) => Message::encode_behind(vec![ENDED], &(status, peak)),
         }
     }
 
@@ -55,7 +55,10 @@ impl Report {
             Some(PANICKED) => Self::Panicked(Message::decode_parts(rest, handles)?),
             Some(NOT_STARTED) => Self::NotStarted(Message::decode_parts(rest, handles)?),
             Some(UNSENDABLE) => Self::Unsendable(Message::decode_parts(rest, handles)?),
-            Some(ENDED) => Self::Ended(Message::decode_parts(rest, handles)?),
+            Some(ENDED) => {
+                let (status, peak) = Message::decode_parts(rest, handles)?;
+                Self::Ended(status, peak)
+            }
             Some(STARTED) => {
                 let (pid, pidfd) = Message::decode_parts(rest, handles)?;
                 Self::Started(pid, pidfd)

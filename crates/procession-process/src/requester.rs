@@ -28,16 +28,22 @@ use crate::trampoline::FunctionRef;
 /// How soon a second start follows the first when a program starts processes again and again.
 const SOON: Duration = Duration::from_secs(1);
 
+/// A way to a process that forks when it is asked to.
+#[derive(Debug)]
+pub(crate) struct Line {
+    control: Courier,
+    /// What that process has inherited.
+    surroundings: Surroundings,
+    environment: Vec<(OsString, OsString)>,
+}
+
 /// The connection to this process's server.
 #[derive(Debug)]
 pub(crate) struct Connection {
     server: u32,
     /// The server in the process table, if it has a place there.
     member: Option<ProcessId>,
-    control: Courier,
-    /// What the server has inherited.
-    surroundings: Surroundings,
-    environment: Vec<(OsString, OsString)>,
+    line: Line,
     /// When a child was asked for last.
     last: Option<Instant>,
     /// Our end of the courier of a child that waits to be told what it is.
@@ -106,7 +112,7 @@ pub(crate) fn ask(
         *slot = Some(new);
     }
     let connection = slot.as_mut().expect("it was opened above");
-    let inherited = Message::encode(&connection.inherited(environment)?)?;
+    let inherited = Message::encode(&connection.line.inherited(environment)?)?;
     let tell = |courier: &Courier| courier.send(&inherited).and_then(|()| tell(courier));
     let spare = connection.spare.take().filter(|spare| !has_hung_up(spare));
     // One that has ended before it was told everything has called nothing: another one will.
@@ -114,7 +120,7 @@ pub(crate) fn ask(
     let courier = match told {
         Some(Ok(courier)) => courier,
         Some(Err(error)) if error.kind() != ErrorKind::Closed => return Err(error),
-        Some(Err(_)) | None => connection.order(tell)?,
+        Some(Err(_)) | None => connection.line.order(tell)?,
     };
     connection.stock_up();
     Ok(courier)
@@ -124,7 +130,7 @@ pub(crate) fn ask(
 /// one descriptor after the other, so that the end of the server may be seen a little later.
 pub(crate) fn is_gone() -> bool {
     let is_gone = |slot: PerProcessGuard<'_, Option<Connection>>| {
-        slot.as_ref().is_none_or(|connection| hangs_up(&connection.control, DYING))
+        slot.as_ref().is_none_or(|connection| connection.line.is_closing())
     };
     CONNECTION.lock().is_ok_and(is_gone)
 }
@@ -146,10 +152,9 @@ impl Connection {
     fn open() -> Result<Self> {
         let recipe = Recipe::of_this_program(Role::ForkServer)?;
         let (control, theirs) = Courier::pair()?;
-        let surroundings = Surroundings::of_this_process()?;
-        let environment: Vec<_> = std::env::vars_os().collect();
+        let line = Line::new(control)?;
         let mask = signal::thread_mask()?;
-        let server = recipe.execute(theirs.as_fd(), mask, &environment, None)?;
+        let server = recipe.execute(theirs.as_fd(), mask, &line.environment, None)?;
         drop(theirs);
         let welcome = || {
             let preload = lock(&PRELOAD).clone();
@@ -162,19 +167,11 @@ impl Connection {
             let welcome = Welcome { pid: server, build, lifeline, preload, invitation };
             Ok((Message::encode(&welcome)?, reservation.map(Reservation::commit)))
         };
-        let mut connection = Self {
-            server,
-            member: None,
-            control,
-            surroundings,
-            environment,
-            last: None,
-            spare: None,
-            keeps_spare: false,
-        };
+        let mut connection =
+            Self { server, member: None, line, last: None, spare: None, keeps_spare: false };
         let sent = welcome().and_then(|(welcome, member)| {
             connection.member = member;
-            connection.control.send(&welcome)
+            connection.line.control.send(&welcome)
         });
         match sent {
             Ok(()) => {}
@@ -192,7 +189,61 @@ impl Connection {
     /// Whether the server has ended.
     fn is_gone(&self) -> bool {
         // A child that it was just forking may still have its end of the connection.
-        has_hung_up(&self.control) || process::has_ended(self.server)
+        self.line.has_hung_up() || process::has_ended(self.server)
+    }
+
+    /// Orders a spare, if this process starts children again and again.
+    fn stock_up(&mut self) {
+        let now = Instant::now();
+        let again = self.last.replace(now).is_some_and(|last| now.duration_since(last) < SOON);
+        self.keeps_spare |= again;
+        if self.keeps_spare {
+            // Out of descriptors, say: then there is none.
+            self.spare = self.line.order(|_| Ok(())).ok();
+        }
+    }
+
+    fn close(self) {
+        // When it is no child any more, this program reaps children that are not its own; nothing is left to do.
+        drop(process::kill_and_reap(self.server));
+        if let (Some(member), Some(family)) = (self.member, Family::existing())
+            && let Err(error) = family.bury_child(member, false)
+        {
+            tracing::error!(%error, "could not recover what a dead fork server held");
+        }
+    }
+}
+
+impl Line {
+    /// To a process that inherits what this one has now.
+    pub(crate) fn new(control: Courier) -> Result<Self> {
+        let surroundings = Surroundings::of_this_process()?;
+        Ok(Self { control, surroundings, environment: std::env::vars_os().collect() })
+    }
+
+    /// Our end of it.
+    pub(crate) fn courier(&self) -> &Courier {
+        &self.control
+    }
+
+    /// Whether the other end is gone.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        has_hung_up(&self.control)
+    }
+
+    /// Whether the other end is gone, or about to go: see [`is_gone`].
+    pub(crate) fn is_closing(&self) -> bool {
+        hangs_up(&self.control, DYING)
+    }
+
+    /// As [`ask`], of the process at the other end.
+    pub(crate) fn ask(
+        &self,
+        environment: &[(OsString, OsString)],
+        tell: impl Fn(&Courier) -> Result<()>,
+    ) -> Result<Courier> {
+        let inherited = Message::encode(&self.inherited(environment)?)?;
+        self.order(|courier| courier.send(&inherited).and_then(|()| tell(courier)))
     }
 
     /// Orders a child, which finds at once what `tell` tells it: all of it fits into the socket.
@@ -203,17 +254,6 @@ impl Connection {
             // The server has just ended. The order is dropped, and its courier closed with it.
             Err(error) if error.kind() == ErrorKind::Closed => Ok(courier),
             sent => sent.map(|()| courier),
-        }
-    }
-
-    /// Orders a spare, if this process starts children again and again.
-    fn stock_up(&mut self) {
-        let now = Instant::now();
-        let again = self.last.replace(now).is_some_and(|last| now.duration_since(last) < SOON);
-        self.keeps_spare |= again;
-        if self.keeps_spare {
-            // Out of descriptors, say: then there is none.
-            self.spare = self.order(|_| Ok(())).ok();
         }
     }
 
@@ -240,16 +280,6 @@ impl Connection {
             inherited.environment = Some(entries.collect());
         }
         Ok(inherited)
-    }
-
-    fn close(self) {
-        // When it is no child any more, this program reaps children that are not its own; nothing is left to do.
-        drop(process::kill_and_reap(self.server));
-        if let (Some(member), Some(family)) = (self.member, Family::existing())
-            && let Err(error) = family.bury_child(member, false)
-        {
-            tracing::error!(%error, "could not recover what a dead fork server held");
-        }
     }
 }
 

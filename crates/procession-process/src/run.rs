@@ -4,15 +4,16 @@ use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use procession_core::family::Family;
 use procession_core::{Courier, Error, ErrorKind, Handle, Message, Result, exit};
 use procession_sys::{pidfd, process, spawn, stdio};
 use serde::Serialize;
 
-use crate::panic;
 use crate::report::{Report, VALUE};
 use crate::request::Request;
 use crate::status::Panic;
 use crate::trampoline::Reply;
+use crate::{after_fork, panic};
 
 /// What a process exits with whose function panicked or was not called, as in Python.
 pub(crate) const FAILED: i32 = 1;
@@ -30,18 +31,39 @@ pub(crate) fn lost(error: &dyn std::fmt::Display) -> ! {
 /// Runs the function that this process was started for, and ends the process.
 pub(crate) fn run_as_child() -> ! {
     let bootstrap = spawn::take_bootstrap().unwrap_or_else(|error| lost(&error));
-    run_and_exit(Courier::from(bootstrap))
+    run_and_exit(Courier::from(bootstrap), Origin::Program)
+}
+
+/// What a process was before it was told what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// This program, executed anew.
+    Program,
+    /// A copy of its parent, with all that is in its memory.
+    Copy,
 }
 
 /// Runs the function that the other end of `courier` asks for, and ends the process.
-pub(crate) fn run_and_exit(courier: Courier) -> ! {
-    let code = run(&Arc::new(courier));
-    exit(code)
+pub(crate) fn run_and_exit(courier: Courier, origin: Origin) -> ! {
+    let code = run(&Arc::new(courier), origin);
+    end(code, origin)
 }
 
 /// Tells that the function is not called, and why, and ends the process.
-pub(crate) fn refuse(courier: &Courier, error: Error) -> ! {
-    exit(report(courier, Report::NotStarted(error)))
+pub(crate) fn refuse(courier: &Courier, error: Error, origin: Origin) -> ! {
+    end(report(courier, Report::NotStarted(error)), origin)
+}
+
+/// Ends the process as befits it.
+pub(crate) fn end(code: i32, origin: Origin) -> ! {
+    match origin {
+        Origin::Program => exit(code),
+        Origin::Copy => {
+            exit::run();
+            // Exit handlers of C are the parent's.
+            flush_and_exit(code)
+        }
+    }
 }
 
 /// Ends the process as a program ends: exit handlers run and buffers are flushed.
@@ -95,7 +117,7 @@ pub(crate) enum Buffers {
     Unknown,
 }
 
-fn run(courier: &Arc<Courier>) -> i32 {
+fn run(courier: &Arc<Courier>, origin: Origin) -> i32 {
     let request = match receive(courier) {
         Ok(Some(request)) => request,
         // The parent is gone or has thought better of it.
@@ -110,10 +132,22 @@ fn run(courier: &Arc<Courier>) -> i32 {
         Err(error) => return report(courier, Report::NotStarted(error)),
     };
     // Nothing comes from the parent any more: what comes is its end.
-    if let Err(error) = request.birth.settle_in(courier) {
+    let settled = request.birth.settle_in(courier).and_then(|()| match origin {
+        Origin::Program => Ok(()),
+        Origin::Copy => settle_as_copy(),
+    });
+    if let Err(error) = settled {
         return report(courier, Report::NotStarted(error));
     }
     answer(courier, || function.call(arguments, vec![VALUE]))
+}
+
+/// In a copy: it holds what its memory refers to, and its program may have something to do about being a copy.
+fn settle_as_copy() -> Result<()> {
+    // A fork that its parent has made itself was given this from the beginning. Here it was the template that held it.
+    Family::current()?.me()?;
+    after_fork::run();
+    Ok(())
 }
 
 /// Says that this process is there, and knows what it is here for.

@@ -100,6 +100,9 @@ pub struct Death {
     pub status: ExitStatus,
     /// Why, as far as that is known.
     pub reason: Reason,
+    /// How many bytes of its memory were resident at most, those of the process that it was copied from included as far as it had them; nothing when the
+    /// system did not tell, or it was a thread.
+    pub peak_memory: Option<u64>,
 }
 
 /// Why a process ended without an answer.
@@ -193,7 +196,7 @@ mod tests {
     #[test]
     fn join_errors_become_errors_with_the_same_kind() {
         let (name, status, reason) = ("Process-1".into(), ExitStatus::Exited(3), Reason::Unknown);
-        let death = Death { name, pid: 7, status, reason };
+        let death = Death { name, pid: 7, status, reason, peak_memory: None };
         let error = Error::from(JoinError::Died(death));
         assert_eq!(error.kind(), ErrorKind::Died);
         let text = "process Process-1 (pid 7) exited with code 3 before its function returned";
