@@ -1,19 +1,21 @@
 //! A call that somebody waits for later.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use procession_core::Deadline;
-use procession_sys::prim::{Mutex, lock};
+use procession_sys::prim::{Condvar, Mutex, MutexGuard, PoisonError, lock};
 use serde::de::DeserializeOwned;
 
-use crate::TaskError;
 use crate::dispatch::Shared;
-use crate::job::{Job, Outcome};
-use crate::pool::{decode, store};
+use crate::job::{Job, Until, call_all};
+use crate::piece::{Parcel, decode_word};
+use crate::pool::{decode, the_only};
+use crate::{Progress, TaskError};
 
 /// What comes of a call that does not wait: [`Pool::apply_async`](crate::Pool::apply_async), [`Pool::map_async`](crate::Pool::map_async). It resolves once: as the
 /// value, or the error of the task that failed first. A future, too, of any runtime.
@@ -50,29 +52,55 @@ struct Call<R> {
     job: Arc<Job>,
     /// Makes one result of the outcomes.
     collect: fn(&Job) -> Result<R, TaskError>,
-    result: Mutex<Option<Result<R, TaskError>>>,
+    state: Mutex<CallState<R>>,
+    /// A callback was called.
+    called: Condvar,
+}
+
+struct CallState<R> {
+    result: Option<Result<R, TaskError>>,
+    /// How many callbacks have not been called, which look at the result.
+    callbacks: usize,
 }
 
 impl<R> Call<R> {
     /// Whether it went well; for when it is over.
     fn look<T>(&self, look: impl FnOnce(&Result<R, TaskError>) -> T) -> T {
-        let mut result = lock(&self.result);
-        look(result.get_or_insert_with(|| (self.collect)(&self.job)))
+        let mut state = lock(&self.state);
+        look(state.result.get_or_insert_with(|| (self.collect)(&self.job)))
+    }
+
+    /// Waits until all callbacks have seen the result of a job that is over.
+    fn wait_for_callbacks(&self) -> MutexGuard<'_, CallState<R>> {
+        let mut state = lock(&self.state);
+        while state.callbacks > 0 {
+            state = self.called.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
     }
 
     fn take(&self) -> Result<R, TaskError> {
-        let taken = lock(&self.result).take();
-        taken.unwrap_or_else(|| (self.collect)(&self.job))
+        let mut state = self.wait_for_callbacks();
+        state.result.take().unwrap_or_else(|| (self.collect)(&self.job))
+    }
+
+    /// Shows a callback the result.
+    fn call(&self, callback: impl FnOnce(&Result<R, TaskError>)) {
+        let mut state = lock(&self.state);
+        let result = state.result.get_or_insert_with(|| (self.collect)(&self.job));
+        let called = catch_unwind(AssertUnwindSafe(|| callback(result)));
+        state.callbacks -= 1;
+        drop(state);
+        self.called.notify_all();
+        // Whoever calls callbacks forgets it.
+        drop(called);
     }
 }
 
 impl<R: DeserializeOwned> AsyncResult<R> {
     /// Of one task.
     pub(crate) fn of_one(job: Arc<Job>, shared: Arc<Shared>) -> Self {
-        Self::new(job, shared, |job| match job.take_outcomes().pop_front() {
-            Some(outcome) => decode(outcome),
-            None => Err(TaskError::Cancelled { index: 0 }),
-        })
+        Self::new(job, shared, |job| the_only(job.take_parcel()))
     }
 }
 
@@ -80,24 +108,33 @@ impl<R: DeserializeOwned> AsyncResult<Vec<R>> {
     /// Of many tasks.
     pub(crate) fn of_many(job: Arc<Job>, shared: Arc<Shared>) -> Self {
         Self::new(job, shared, |job| {
-            let mut values = Vec::new();
-            for outcome in job.take_outcomes() {
-                let Outcome { index, .. } = outcome;
-                store(&mut values, index, decode(outcome)?);
+            let mut parcels = Vec::new();
+            for parcel in job.take_parcels() {
+                parcels.push(parcel.into_result()?);
             }
-            Ok(values.into_iter().flatten().collect())
+            parcels.sort_unstable_by_key(Parcel::first);
+            let mut all = Vec::with_capacity(parcels.iter().map(Parcel::count).sum());
+            for parcel in parcels {
+                match parcel {
+                    Parcel::One(outcome) => all.push(decode(outcome)?),
+                    Parcel::Word(index, word) => all.push(decode_word(index, word)?),
+                    Parcel::Values(mut values) => values.append_to(&mut all)?,
+                }
+            }
+            Ok(all)
         })
     }
 }
 
 impl<R> AsyncResult<R> {
     fn new(job: Arc<Job>, shared: Arc<Shared>, collect: fn(&Job) -> Result<R, TaskError>) -> Self {
-        Self { call: Arc::new(Call { job, collect, result: Mutex::new(None) }), shared }
+        let state = Mutex::new(CallState { result: None, callbacks: 0 });
+        Self { call: Arc::new(Call { job, collect, state, called: Condvar::new() }), shared }
     }
 
     /// Has `tell` called when the result is there.
     pub(crate) fn when_ready(&self, tell: impl FnOnce() + Send + 'static) {
-        self.call.job.when_over(tell);
+        call_all(self.call.job.when_over(tell));
     }
 
     /// Waits for the result.
@@ -106,7 +143,7 @@ impl<R> AsyncResult<R> {
     ///
     /// The [`TaskError`] of the task that failed first.
     pub fn get(self) -> Result<R, TaskError> {
-        self.call.job.wait_until(Deadline::NEVER);
+        self.shared.wait(&self.call.job, Until::Over, Deadline::NEVER);
         self.call.take()
     }
 
@@ -122,19 +159,24 @@ impl<R> AsyncResult<R> {
         }
     }
 
-    /// Waits until the result is there.
+    /// Waits until the result is there, and all callbacks have seen it.
     pub fn wait(&self) {
-        self.call.job.wait_until(Deadline::NEVER);
+        self.shared.wait(&self.call.job, Until::Over, Deadline::NEVER);
+        drop(self.call.wait_for_callbacks());
     }
 
-    /// Waits until the result is there, at most `timeout`; tells whether it is.
+    /// Waits until the result is there, at most `timeout`; tells whether it is. When it is, callbacks are waited for, however long they take.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.call.job.wait_until(Deadline::after(timeout))
+        let is_over = self.shared.wait(&self.call.job, Until::Over, Deadline::after(timeout));
+        if is_over {
+            drop(self.call.wait_for_callbacks());
+        }
+        is_over
     }
 
-    /// Whether the result is there.
+    /// Whether the result is there, and all callbacks have seen it.
     pub fn is_ready(&self) -> bool {
-        self.call.job.is_over()
+        self.call.job.is_over() && lock(&self.call.state).callbacks == 0
     }
 
     /// Whether the call went well; nothing when that is not known yet.
@@ -143,22 +185,29 @@ impl<R> AsyncResult<R> {
         self.is_ready().then(|| self.call.look(Result::is_ok))
     }
 
+    /// How far the task is that runs now, as it [has said](crate::TaskContext::report_progress); of several, the first one that has said something.
+    /// Nothing before, and when all is done.
+    pub fn progress(&self) -> Option<Progress> {
+        self.shared.progress(&self.call.job)
+    }
+
     /// Ends the tasks that are not done: those that wait are never started, those that run are ended with their workers, as when
-    /// they [time out](crate::Tasks::timeout). They resolve as [`Cancelled`](TaskError::Cancelled).
+    /// they [time out](crate::Tasks::timeout). They resolve as [`Cancelled`](TaskError::Cancelled), unless they return in the
+    /// [time they are given](crate::Tasks::notice) for that.
     pub fn cancel(&self) {
-        self.call.job.cancel();
-        self.shared.look();
+        self.shared.cancel(&self.call.job);
     }
 }
 
 impl<R: Send + 'static> AsyncResult<R> {
-    /// Calls `callback` with the result when it is there: in the pool's own thread, or at once when it is there already.
-    /// The pool does nothing else meanwhile. A callback that panics is told of by the panic, and forgotten.
+    /// Calls `callback` with the result when it is there: in the pool's own thread, or in one that waits for a result of this pool, or at
+    /// once when it is there already. That thread does nothing else meanwhile, and whoever fetches the result waits until it was called. A callback that panics is told of by the panic, and forgotten.
     #[doc(alias = "callback")]
     #[doc(alias = "error_callback")]
     pub fn on_done(self, callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static) -> Self {
         let call = Arc::clone(&self.call);
-        self.call.job.when_over(move || call.look(callback));
+        lock(&self.call.state).callbacks += 1;
+        call_all(self.call.job.when_over(move || call.call(callback)));
         self
     }
 }
@@ -167,9 +216,9 @@ impl<R> Future for AsyncResult<R> {
     type Output = Result<R, TaskError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.is_ready() {
+        if !self.call.job.is_over() {
             let waker = cx.waker().clone();
-            self.call.job.when_over(|| waker.wake());
+            call_all(self.call.job.when_over(|| waker.wake()));
             return Poll::Pending;
         }
         Poll::Ready(self.call.take())

@@ -1,615 +1,564 @@
-//! The dispatcher: one thread that owns the workers.
+//! How tasks come to workers, and what became of them to callers.
 //!
-//! It waits for three things at once, and never for one of them alone: the bell that callers ring, messages from workers,
-//! and ends of workers. Nothing that a worker holds can hold it up: it sends only to workers that are idle, whose socket
-//! is empty, and receives only what has arrived.
+//! [`Shared`] is what callers, and the thread that keeps the workers, have in common: the [board](crate::board), the memory of arguments and values,
+//! and the [`Desk`] behind a lock, which knows what is up and who has it. Whoever waits for an outcome takes *the lead*: it reads the outboxes for
+//! all, puts up what waits, and sleeps on the board, so that its own result comes to it without another thread in between. Others that wait
+//! follow: they sleep at their jobs, and one of them takes the lead when it is free. While nobody waits, the
+//! [keeper](keeper) does the same for what goes on without being waited for.
 //!
-//! # States of a seat
-//!
-//! ```text
-//! empty -> starting -> idle <-> busy
-//!   ^         |         |        |
-//!   +---------+---------+--------+   the worker ends: reaped, its tasks settled, a new one started
-//! ```
-//!
-//! # When somebody dies
-//!
-//! * **A worker, running a task** (its claim names a ticket that is not answered): that task resolves as `WorkerDied`. Its
-//!   other tasks, which were never started, go back to the front of their job.
-//! * **A worker, between tasks or before its first:** nobody is blamed; its tasks go back. Except for a task whose argument
-//!   holds descriptors: the worker was given them alone, and they are gone with it. And for a task that [`MOST_DEATHS`]
-//!   workers were about to begin when they died: it is what kills them.
-//! * **Workers that die before they are ready**, [`MOST_FAILED_STARTS`] in a row while no other is there: the pool is broken,
-//!   and every task that waits or comes resolves as `PoolBroken`. So it is when the system refuses to start any for
-//!   [`MOST_REFUSALS`] times, with growing pauses.
-//! * **The dispatcher** (a panic in somebody's `tracing` subscriber): the pool is broken.
-//! * **The process that the pool is in:** the workers end with it (lifeline).
+//! What is to be called at the end of jobs is called when nothing is locked and the lead is free: it may use the pool.
 
+mod desk;
+mod keeper;
+mod plan;
 mod seat;
-mod shared;
+mod tail;
 
-use std::collections::VecDeque;
-use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use procession_core::threads::{self, Member};
-use procession_core::{Courier, Error, ErrorKind, Handle, Received, Result};
-use procession_process::{Context, Death, ExitStatus};
-use procession_sys::memory::SharedWords;
-use procession_sys::poll::{self, Watch};
-use procession_sys::prim::{Ordering, lock};
-use procession_sys::{Deadline, clock, fd, signal};
+use procession_core::waiting::{self, Policy, Spin};
+use procession_core::{Message, Result};
+use procession_process::trampoline::FunctionRef;
+use procession_sys::doorbell::Doorbell;
+use procession_sys::prim::{AtomicBool, AtomicUsize, Mutex, Ordering, fence, lock};
+use procession_sys::sparse::SparseFile;
+use procession_sys::{Deadline, clock, futex, usage};
 
-use crate::TaskError;
-use crate::job::{Job, Outcome, Refused, Task};
-use crate::protocol::{self, Ticket};
-use crate::worker::{self, Initializer};
+use crate::Progress;
+use crate::board::{ASLEEP, AWAKE, Board, KEEPER, LAZY, STARVED};
+use crate::job::{AtEnd, Job, LAZY_FOR, Refused, Until, call_all};
+use crate::memory;
+use crate::options::Options;
+use crate::piece::Piece;
+use crate::stats::Stats;
+use crate::timeline::Timeline;
+use crate::worker::Parting;
 
-use seat::{Assigned, Seat};
-pub(crate) use shared::{Closing, Shared};
-
-/// How many workers may end in a row without having been ready once.
-const MOST_FAILED_STARTS: u32 = 10;
-
-/// How long the next attempt to start a worker waits when the system has refused one; twice as long each time, up to
-/// [`START_AGAIN_MOST`].
-const START_AGAIN: Duration = Duration::from_millis(100);
-const START_AGAIN_MOST: Duration = Duration::from_secs(2);
-
-/// How long the next attempt waits after workers have ended before they were ready, more than [`FREE_STARTS`] in a row;
-/// twice as long each time, up to [`START_AGAIN_MOST`].
-const DIED_EARLY: Duration = Duration::from_millis(10);
-const FREE_STARTS: u32 = 3;
-
-/// How many times in a row the system may refuse to start a worker while none is there: about ten seconds.
-const MOST_REFUSALS: u32 = 9;
-
-/// How many workers may die when they are about to begin a task.
-const MOST_DEATHS: u8 = 3;
+pub(crate) use desk::Desk;
+pub(crate) use keeper::start;
+pub(crate) use plan::Plan;
 
 /// How many workers a pool may have: as many processes as a family.
 pub(crate) const MOST_WORKERS: usize = 4096;
 
-/// How many bytes of arguments an assignment may hold before no further task joins it.
-const MOST_BYTES: usize = 1 << 20;
-
-/// How long a worker that was told to end may take before it is killed.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// Starts the workers, and the thread that owns them.
-pub(crate) fn start(
-    shared: Arc<Shared>,
-    workers: usize,
-    name: &str,
-    context: Context,
-    initializer: Option<Arc<Initializer>>,
-    tasks_per_worker: Option<NonZeroUsize>,
-) -> Result<JoinHandle<()>> {
-    let mut dispatcher = Dispatcher {
-        tasks_per_worker,
-        wanted: workers,
-        // Pages that no seat uses cost nothing.
-        claims: SharedWords::create(worker::WORDS * MOST_WORKERS)?,
-        signal_mask: signal::thread_mask()?.bits(),
-        shared,
-        seats: (0..workers).map(|_| None).collect(),
-        context,
-        initializer,
-        worker_name: format!("{name}Worker"),
-        started: 0,
-        failed_starts: 0,
-        refusals: 0,
-        refused: None,
-        jobs: VecDeque::new(),
-        last_ticket: 0,
-    };
-    for seat in 0..workers {
-        dispatcher.fill(seat)?;
-    }
-    let to_ring = Arc::clone(&dispatcher.shared);
-    threads::start("procession-pool", move || to_ring.ring(), move |member| dispatcher.run(member))
+/// What callers and the keeper share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) board: Board,
+    pub(crate) memory: SparseFile,
+    desk: Mutex<Desk>,
+    lead: Mutex<Lead>,
+    /// Whether tasks wait that are not up; as the desk last saw it.
+    is_waiting: AtomicBool,
+    /// How many chunks of several tasks are up or taken.
+    bulk: AtomicUsize,
+    counts: Arc<Counts>,
 }
 
-struct Dispatcher {
-    shared: Arc<Shared>,
-    /// After how many tasks a worker is replaced.
-    tasks_per_worker: Option<NonZeroUsize>,
-    /// How many seats there shall be: those behind these are being left.
-    wanted: usize,
-    claims: SharedWords,
-    /// What the workers' main threads block: what the thread did that made the pool.
-    signal_mask: u64,
-    seats: Vec<Option<Seat>>,
-    context: Context,
-    initializer: Option<Arc<Initializer>>,
-    worker_name: String,
-    started: u64,
-    /// How many workers ended in a row without having been ready.
-    failed_starts: u32,
-    /// How many times in a row the system has refused to start one.
-    refusals: u32,
-    /// When to try again to start workers, after the system has refused.
-    refused: Option<Deadline>,
-    /// Jobs that may have waiting tasks; the first one is served next.
-    jobs: VecDeque<Arc<Job>>,
-    last_ticket: Ticket,
+/// What jobs leave behind when they are over.
+#[derive(Debug)]
+struct Counts {
+    /// How many jobs are not over, and how many of these are detached.
+    live: AtomicUsize,
+    detached: AtomicUsize,
+    /// Whether the pool takes no further jobs, and ends with the last one or is out of order.
+    is_closing: AtomicBool,
+    /// What wakes the keeper, and whether it was rung and not heard yet.
+    bell: Doorbell,
+    rung: AtomicBool,
 }
 
-impl Dispatcher {
-    fn run(mut self, member: &Member) {
-        let served = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                member.rest();
-                match self.turn() {
-                    Ok(true) => {}
-                    ended => return ended,
-                }
-            }
-        }));
-        let panicked = |_| Err(Error::new(ErrorKind::Panicked, "the pool's dispatcher panicked"));
-        if let Err(error) = served.unwrap_or_else(panicked) {
-            self.break_down(&error);
+impl Counts {
+    /// Wakes the keeper.
+    fn ring(&self) {
+        // ORDERING: pairs with the swap in `Keeper::turn`: whoever finds the flag set knows that the keeper will look after this
+        // call, and so will see what was done before it.
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // Cannot fail for a doorbell; and a keeper that missed a bell hears the next one.
+            drop(self.bell.ring());
         }
-        self.dismiss();
+    }
+}
+
+/// Dropped when its job is over.
+#[derive(Debug)]
+pub(crate) struct Live {
+    counts: Arc<Counts>,
+    is_detached: bool,
+}
+
+impl Live {
+    fn new(counts: &Arc<Counts>, is_detached: bool) -> Self {
+        counts.live.fetch_add(1, Ordering::SeqCst);
+        if is_detached {
+            counts.detached.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { counts: Arc::clone(counts), is_detached }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.is_detached {
+            self.counts.detached.fetch_sub(1, Ordering::Relaxed);
+        }
+        // ORDERING: SeqCst: either this sees that the pool is closing, or who closes it sees this.
+        self.counts.live.fetch_sub(1, Ordering::SeqCst);
+        if self.counts.is_closing.load(Ordering::SeqCst) {
+            self.counts.ring();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Lead {
+    is_taken: bool,
+    followers: Vec<Arc<Job>>,
+}
+
+/// Whether a pool ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Closing {
+    #[default]
+    No,
+    /// When what has begun is done.
+    Drain,
+    Now,
+}
+
+/// How busy workers are ended with a pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Force {
+    /// The busy ones are killed, the others asked.
+    #[default]
+    Busy,
+    /// All are sent `SIGTERM`.
+    Terminate,
+    /// All are sent `SIGKILL`.
+    Kill,
+}
+
+impl Shared {
+    /// Of a pool that leaves so many [tokens](crate::tokens).
+    pub(crate) fn new(tokens: u64) -> Result<Self> {
+        Ok(Self {
+            board: Board::create(tokens)?,
+            memory: memory::create()?,
+            desk: Mutex::new(Desk::new()),
+            lead: Mutex::default(),
+            is_waiting: AtomicBool::new(false),
+            bulk: AtomicUsize::new(0),
+            counts: Arc::new(Counts {
+                live: AtomicUsize::new(0),
+                detached: AtomicUsize::new(0),
+                is_closing: AtomicBool::new(false),
+                bell: Doorbell::new()?,
+                rung: AtomicBool::new(false),
+            }),
+        })
     }
 
-    /// Waits for something to happen and sees to it; tells whether to go on.
-    fn turn(&mut self) -> Result<bool> {
-        let next = self.next_event();
-        let seats = self.wait(next)?;
-        // ORDERING: pairs with the swap in `Shared::ring`: what was done before a ring that found the flag set is seen
-        // by the look into the inbox and the jobs below.
-        self.shared.rung.swap(false, Ordering::AcqRel);
-        self.shared.bell.silence()?;
-        let (closing, wanted) = {
-            let mut inbox = lock(&self.shared.inbox);
-            self.jobs.extend(inbox.jobs.drain(..));
-            (inbox.closing, inbox.wanted.take())
+    /// Does something at the desk, and what is to be done afterwards.
+    fn at_desk<T>(&self, act: impl FnOnce(&mut Desk) -> T) -> T {
+        let (result, ended, _spent) = {
+            let mut desk = lock(&self.desk);
+            let result = act(&mut desk);
+            (result, desk.take_ended(), desk.take_spent())
         };
-        if closing == Closing::Now {
-            return Ok(false);
+        if !ended.is_empty() {
+            call_all(ended);
         }
-        if let Some(wanted) = wanted {
-            self.resize(wanted)?;
+        result
+    }
+
+    /// Takes a job over before it has tasks.
+    pub(crate) fn begin(&self, job: &Arc<Job>) {
+        job.set_live(Live::new(&self.counts, job.is_detached));
+        self.turn_away(job);
+    }
+
+    /// Refuses a job that is new, if the pool takes none any more.
+    fn turn_away(&self, job: &Job) {
+        // ORDERING: SeqCst: either this sees that the pool is closing, or who closes it sees the job.
+        if !self.counts.is_closing.load(Ordering::SeqCst) {
+            return;
         }
-        for (seat, ended) in seats {
-            self.listen(seat);
-            if ended {
-                self.bury(seat)?;
+        let refused = {
+            let desk = lock(&self.desk);
+            match &desk.broken {
+                Some(error) => Some(Refused::Broken(error.clone())),
+                None => (desk.closing != Closing::No).then_some(Refused::Closed),
             }
-        }
-        // ORDERING: pairs with the store in `Shared::abandon`.
-        if self.shared.abandoned.swap(false, Ordering::AcqRel) {
-            self.skip_unwanted();
-        }
-        if self.refused.is_some_and(Deadline::has_passed) {
-            self.refused = None;
-            self.refill()?;
-        }
-        self.watch_time();
-        for job in &self.jobs {
-            job.wake();
-        }
-        self.dispatch();
-        let is_idle = || self.occupied().all(|(_, worker)| worker.assigned.is_empty());
-        Ok(closing == Closing::No || !is_idle() || !self.jobs.iter().all(|job| job.is_done()))
-    }
-
-    /// Makes as many seats as are wanted. Whoever sits in one that goes finishes what he was told.
-    fn resize(&mut self, wanted: usize) -> Result<()> {
-        self.wanted = wanted;
-        if self.seats.len() < wanted {
-            self.seats.resize_with(wanted, || None);
-        }
-        self.drop_seats();
-        self.refill()
-    }
-
-    /// Takes away the last seats, if they are empty and not wanted.
-    fn drop_seats(&mut self) {
-        while self.seats.len() > self.wanted && self.seats.last().is_some_and(Option::is_none) {
-            self.seats.pop();
+        };
+        if let Some(refused) = refused {
+            call_all(job.refuse(&refused));
         }
     }
 
-    /// Tells workers not to begin what nobody wants any more, and ends those that run what was cancelled.
-    fn skip_unwanted(&mut self) {
-        for seat in 0..self.seats.len() {
-            let claimed = self.claimed(seat);
-            let Some(worker) = &mut self.seats[seat] else { continue };
-            // An assignment is of one job, and a worker has one.
-            let Some(last) = worker.assigned.back() else { continue };
-            let is_cancelled = last.job.is_cancelled();
-            if is_cancelled || last.job.is_abandoned() {
-                self.claims.word(worker::unwanted_of(seat)).store(last.ticket, Ordering::Relaxed);
+    /// Has tasks wait for workers. After `all`, nothing more comes.
+    pub(crate) fn submit(
+        &self,
+        job: &Arc<Job>,
+        pieces: impl IntoIterator<Item = Piece>,
+        all: bool,
+    ) -> Option<Load> {
+        call_all(job.submit(pieces, all));
+        let (needs_keeper, load, _spent) = {
+            let mut desk = lock(&self.desk);
+            if let Some(refused) = desk.refused.clone() {
+                drop(desk);
+                call_all(job.refuse(&refused));
+                return None;
             }
-            if is_cancelled && worker.assigned.iter().any(|one| one.ticket == claimed) {
-                worker.end(claimed, None);
+            if self.board.has_news(desk.seats.len()) {
+                desk.collect(self);
             }
+            desk.list(job);
+            desk.pump(self);
+            (desk.needs_keeper() || desk.has_ended(), desk.load(job), desk.take_spent())
+        };
+        if needs_keeper {
+            self.ring();
         }
+        Some(load)
     }
 
-    /// The task that the worker in a seat runs.
-    fn claimed(&self, seat: usize) -> Ticket {
-        // ORDERING: pairs with the Release stores in `worker::run`.
-        self.claims.word(worker::claim_of(seat)).load(Ordering::Acquire)
-    }
-
-    /// Ends workers whose task has run for too long.
-    fn watch_time(&mut self) {
-        let now = clock::rough_millis();
-        for seat in 0..self.seats.len() {
-            let claimed = self.claimed(seat);
-            let since = self.claims.word(worker::since_of(seat)).load(Ordering::Relaxed);
-            let Some(worker) = &mut self.seats[seat] else { continue };
-            worker.end_by_force();
-            let running = worker.assigned.iter().find(|one| one.ticket == claimed);
-            let Some(timeout) = running.and_then(|one| one.job.options.timeout) else { continue };
-            let ran_for = Duration::from_millis(now.saturating_sub(since));
-            if ran_for >= timeout {
-                worker.end(claimed, Some(ran_for));
+    /// A job of one task, which is given to a worker at once if nothing else waits.
+    pub(crate) fn submit_one(
+        &self,
+        function: FunctionRef,
+        options: Options,
+        piece: Piece,
+    ) -> (Arc<Job>, Option<Load>) {
+        let live = Live::new(&self.counts, false);
+        let job = Arc::new(Job::of_one(function, options, live));
+        let (needs_keeper, load, left, _spent) = {
+            let mut desk = lock(&self.desk);
+            if self.board.has_news(desk.seats.len()) {
+                desk.collect(self);
             }
-        }
-    }
-
-    /// When something is to be done although nobody says so.
-    fn next_event(&self) -> Deadline {
-        let now = clock::rough_millis();
-        let mut next = self.refused.unwrap_or(Deadline::NEVER);
-        for job in &self.jobs {
-            next = next.min(job.next_try().unwrap_or(Deadline::NEVER));
-        }
-        for (seat, worker) in self.occupied() {
-            if let Some(ending) = &worker.ending {
-                next = next.min(ending.kill_at.unwrap_or(Deadline::NEVER));
-                continue;
-            }
-            let Some(first) = worker.assigned.front() else { continue };
-            let Some(timeout) = first.job.options.timeout else { continue };
-            let ran_for = match self.claimed(seat) {
-                // It has not begun: not before this.
-                0 => Duration::ZERO,
-                _ => {
-                    let since = self.claims.word(worker::since_of(seat)).load(Ordering::Relaxed);
-                    Duration::from_millis(now.saturating_sub(since))
-                }
+            // ORDERING: as in `turn_away`.
+            let left = match self.counts.is_closing.load(Ordering::SeqCst) {
+                true => Some(piece),
+                false => desk.give_at_once(self, &job, function, piece),
             };
-            // The clock is rough.
-            let left = timeout.saturating_sub(ran_for).max(Duration::from_millis(1));
-            next = next.min(Deadline::after(left));
-        }
-        next
-    }
-
-    /// Waits for the bell, or for something to happen to workers: returns their seats, and whether they have ended.
-    fn wait(&self, next: Deadline) -> Result<Vec<(usize, bool)>> {
-        let seats: Vec<_> = self.occupied().collect();
-        let mut watches = vec![Watch::readable(&self.shared.bell)];
-        for (_, worker) in &seats {
-            watches.push(match worker.silent {
-                false => Watch::readable(&worker.courier),
-                true => Watch::readable(&worker.process),
-            });
-            watches.push(Watch::readable(&worker.process));
-        }
-        poll::wait(&mut watches, next)?;
-        let of_workers =
-            watches[1..].chunks(2).map(|pair| (pair[0].is_ready(), pair[1].is_ready()));
-        let events = seats.iter().zip(of_workers);
-        let happened = events.filter(|(_, (spoke, ended))| *spoke || *ended);
-        Ok(happened.map(|((seat, _), (_, ended))| (*seat, ended)).collect())
-    }
-
-    fn occupied(&self) -> impl Iterator<Item = (usize, &Seat)> {
-        self.seats.iter().enumerate().filter_map(|(seat, worker)| Some((seat, worker.as_ref()?)))
-    }
-
-    /// Receives all that a worker has said.
-    fn listen(&mut self, seat: usize) {
-        let Some(worker) = &mut self.seats[seat] else { return };
-        loop {
-            let said = match worker.courier.try_recv() {
-                Ok(Received::Message(message)) => protocol::read_answer(message),
-                Ok(Received::Nothing) => return,
-                Ok(Received::Closed) => return worker.give_up("it has closed its socket"),
-                // This process has no room for the descriptors of a value. The answer is lost; workers answer in order.
-                Err(error) if error.kind() != ErrorKind::Decode => {
-                    worker.settle_oldest(error);
-                    continue;
-                }
-                Err(error) => Err(error),
-            };
-            match said {
-                Ok(Some((ticket, answer))) => worker.settle(ticket, answer),
-                Ok(None) => {
-                    worker.ready = true;
-                    self.failed_starts = 0;
-                }
-                Err(error) => {
-                    // Something else writes into its socket, or its memory is destroyed.
-                    tracing::error!(%error, pid = worker.process.pid(), "a worker talks nonsense");
-                    return worker.give_up("it talks nonsense");
-                }
-            }
-        }
-    }
-
-    /// Sees to a worker that has ended, and puts another one into its seat.
-    fn bury(&mut self, seat: usize) -> Result<()> {
-        let Some(worker) = self.seats[seat].take() else { return Ok(()) };
-        let Some(ended) = worker.process.try_join() else {
-            // A debugger may make the descriptor readable before its time; or its status is not known yet.
-            self.seats[seat] = Some(worker);
-            return Ok(());
+            let needs_keeper = desk.needs_keeper() || desk.has_ended();
+            (needs_keeper, desk.load(&job), left, desk.take_spent())
         };
-        let status = worker.process.exit_status().ok().flatten().unwrap_or(ExitStatus::Unknown);
-        let death = worker.process.death(status);
-        let cause = match ended {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
-            Err(error) => Some(error.into()),
-        };
-        match worker.is_leaving {
-            true => tracing::debug!(%death, seat, "a worker of the pool has run its tasks"),
-            false => tracing::warn!(%death, seat, cause = ?cause, "a worker of the pool ended"),
+        if needs_keeper {
+            self.ring();
         }
-        lock(&self.shared.inbox).pids[seat] = None;
-        let was_ready = worker.ready;
-        self.settle(seat, worker, &death);
-        if !was_ready {
-            self.failed_starts += 1;
-            // Not at full speed for ever: the first few may be bad luck.
-            if let Some(round) = self.failed_starts.checked_sub(FREE_STARTS) {
-                let pause = DIED_EARLY * 2u32.saturating_pow(round);
-                self.refused = Some(Deadline::after(pause.min(START_AGAIN_MOST)));
-            }
-            if self.failed_starts >= MOST_FAILED_STARTS && !self.occupied().any(|(_, w)| w.ready) {
-                let text =
-                    format!("{MOST_FAILED_STARTS} workers in a row ended before they were ready");
-                let cause = cause.unwrap_or_else(|| Error::new(ErrorKind::Died, death.to_string()));
-                return Err(Error::new(ErrorKind::Broken, text).caused_by(&cause));
-            }
-        }
-        self.refill()
+        let Some(piece) = left else { return (job, Some(load)) };
+        self.turn_away(&job);
+        call_all(job.put_back(piece));
+        let load = self.submit(&job, [], false);
+        (job, load)
     }
 
-    /// Settles what a worker was given that has ended and has said what it had to say.
-    fn settle(&mut self, seat: usize, worker: Seat, death: &Death) {
-        let claimed = self.claimed(seat);
-        // Who was ended for another task is not blamed on this one.
-        let is_blamed = worker.ending.is_none();
-        let next = worker.assigned.front().map(|one| one.ticket).filter(|_| is_blamed);
-        for assigned in worker.assigned.into_iter().rev() {
-            let Assigned { ticket, job, mut task, moved } = assigned;
-            let ran = ticket == claimed || moved;
-            if Some(ticket) == next {
-                task.deaths += 1;
+    /// Waits until that is so; whether it came before the deadline.
+    pub(crate) fn wait(&self, job: &Arc<Job>, until: Until, deadline: Deadline) -> bool {
+        self.wait_from(job, until, deadline, None)
+    }
+
+    /// The same, by who has just [submitted](Self::submit) something.
+    pub(crate) fn wait_from(
+        &self,
+        job: &Arc<Job>,
+        until: Until,
+        deadline: Deadline,
+        mut load: Option<Load>,
+    ) -> bool {
+        let is_there = loop {
+            if load.is_none() && job.is(until) {
+                break true;
             }
-            if ran || task.deaths >= MOST_DEATHS {
-                let (index, death) = (task.index, death.clone());
-                let ended_by_pool = worker.ended_by_pool.clone();
-                let ending = worker.ending.as_ref().filter(|ending| ending.ticket == ticket);
-                let error = match ending.map(|ending| ending.ran_for) {
-                    None => TaskError::WorkerDied { index, worker: seat, death, ended_by_pool },
-                    Some(Some(ran_for)) => TaskError::TimedOut { index, ran_for },
-                    Some(None) => TaskError::Cancelled { index },
-                };
-                // One that kills those who are about to begin it is not tried again.
-                job.conclude(task, ran && !moved, Err(error));
+            if deadline.has_passed() {
+                break false;
+            }
+            if self.take_lead(job) {
+                let ended = self.lead(job, until, deadline, load.take());
+                self.resign();
+                if !ended.is_empty() {
+                    call_all(ended);
+                }
             } else {
-                self.put_back(job, task);
+                load = None;
+                job.follow(until, deadline);
+                self.follow_no_more(job);
             }
-        }
-    }
-
-    fn put_back(&mut self, job: Arc<Job>, task: Task) {
-        job.put_back(task);
-        if !self.jobs.iter().any(|known| Arc::ptr_eq(known, &job)) {
-            self.jobs.push_front(job);
-        }
-    }
-
-    /// Starts a worker for every empty seat, unless the system has refused one a moment ago.
-    fn refill(&mut self) -> Result<()> {
-        self.drop_seats();
-        for seat in 0..self.wanted.min(self.seats.len()) {
-            if self.seats[seat].is_some() || self.refused.is_some() {
-                continue;
-            }
-            match self.fill(seat) {
-                Ok(()) => self.refusals = 0,
-                Err(error) => {
-                    tracing::warn!(%error, seat, "a worker cannot be started for now");
-                    let pause = START_AGAIN * 2u32.saturating_pow(self.refusals);
-                    self.refused = Some(Deadline::after(pause.min(START_AGAIN_MOST)));
-                    self.refusals += 1;
-                    if self.refusals >= MOST_REFUSALS && self.occupied().next().is_none() {
-                        return Err(error);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts a worker for an empty seat.
-    fn fill(&mut self, seat: usize) -> Result<()> {
-        self.claims.word(worker::claim_of(seat)).store(0, Ordering::Relaxed);
-        let (courier, theirs) = Courier::pair()?;
-        let claims = Handle(fd::duplicate(&self.claims)?);
-        self.started += 1;
-        let name = format!("{}-{}", self.worker_name, self.started);
-        let process = self.context.process().name(name).daemon(true).signal_mask(self.signal_mask);
-        let initializer = match &self.initializer {
-            Some(initializer) => Some(initializer.try_clone()?),
-            None => None,
         };
-        let process = process.spawn(worker::run, (theirs, claims, seat, initializer))?;
-        let mut inbox = lock(&self.shared.inbox);
-        if inbox.pids.len() <= seat {
-            inbox.pids.resize(seat + 1, None);
+        if job.take_promotion() {
+            // It is somebody else's turn.
+            self.resign();
         }
-        inbox.pids[seat] = Some(process.pid());
-        self.seats[seat] = Some(Seat {
-            process,
-            courier,
-            ready: false,
-            silent: false,
-            ended_by_pool: None,
-            ending: None,
-            left: self.tasks_per_worker.map_or(usize::MAX, NonZeroUsize::get),
-            is_leaving: false,
-            assigned: VecDeque::new(),
-        });
-        Ok(())
+        is_there
     }
 
-    /// Has idle workers leave that have run their tasks, or whose seats are not wanted any more.
-    fn send_home(&mut self) {
-        let wanted = self.wanted;
-        for (seat, worker) in self.seats.iter_mut().enumerate() {
-            if let Some(worker) = worker.as_mut().filter(|worker| worker.is_idle())
-                && (worker.left == 0 || seat >= wanted)
-            {
-                worker.leave();
-            }
+    /// Follows no more. Others may wait for the same job: theirs stay.
+    fn follow_no_more(&self, job: &Arc<Job>) {
+        let mut lead = lock(&self.lead);
+        if let Some(at) = lead.followers.iter().position(|one| Arc::ptr_eq(one, job)) {
+            lead.followers.swap_remove(at);
         }
     }
 
-    /// Gives tasks to idle workers, one job after the other.
-    fn dispatch(&mut self) {
-        self.send_home();
-        for seat in 0..self.seats.len() {
-            let is_idle = |worker: &&Seat| worker.is_idle() && worker.ending.is_none();
-            let Some(worker) = self.seats[seat].as_ref().filter(is_idle) else { continue };
-            let left = worker.left;
-            let Some(job) = self.next_job() else { return };
-            let tasks = job.take(self.seats.len(), left, MOST_BYTES);
-            self.assign(seat, &job, tasks);
+    /// Takes the lead, if nobody has it.
+    fn take_lead(&self, job: &Arc<Job>) -> bool {
+        let mut lead = lock(&self.lead);
+        if lead.is_taken && !job.take_promotion() {
+            lead.followers.push(Arc::clone(job));
+            return false;
         }
+        lead.is_taken = true;
+        let parent = self.board.parent();
+        // Workers look at it, and look at it faster when nobody writes to it.
+        if parent.load(Ordering::SeqCst) != AWAKE {
+            parent.store(AWAKE, Ordering::SeqCst);
+        }
+        true
     }
 
-    /// The job whose turn it is; the ones after it come first next time.
-    fn next_job(&mut self) -> Option<Arc<Job>> {
-        for _ in 0..self.jobs.len() {
-            let job = self.jobs.pop_front()?;
-            if job.has_waiting() {
-                self.jobs.push_back(Arc::clone(&job));
-                return Some(job);
-            }
-            // Others may get further tasks, or have some that are tried again later.
-            if !job.is_done() {
-                self.jobs.push_back(job);
-            }
-        }
-        None
-    }
-
-    fn assign(&mut self, seat: usize, job: &Arc<Job>, mut tasks: Vec<Task>) {
-        let Some(worker) = &mut self.seats[seat] else { return };
-        let first = self.last_ticket + 1;
-        self.last_ticket += tasks.len() as Ticket;
-        let none = || Error::new(ErrorKind::Broken, "a job of no function has tasks");
-        let function = job.function.ok_or_else(none);
-        let made = function.and_then(|function| protocol::assignment(function, first, &mut tasks));
-        let sent = made.and_then(|mut message| {
-            let moved = !message.handles().is_empty();
-            match worker.courier.try_send(&message) {
-                Ok(true) => return Ok(Some(moved)),
-                // Its socket is full, which it is not while it is idle: something else writes into it.
-                Ok(false) => worker.give_up("its socket is full while it is idle"),
-                // It has just died, and is buried when the system says so.
-                Err(error) if error.kind() == ErrorKind::Closed => {}
-                Err(error) => return Err(error),
-            }
-            if let [only] = &mut tasks[..] {
-                only.argument.put_handles(message.take_handles());
-            }
-            Ok(None)
-        });
-        match sent {
-            Ok(Some(moved)) => {
-                worker.left = worker.left.saturating_sub(tasks.len());
-                let numbered = (first..).zip(tasks);
-                worker.assigned.extend(numbered.map(|(ticket, task)| Assigned {
-                    ticket,
-                    job: Arc::clone(job),
-                    task,
-                    moved,
-                }));
-            }
-            Ok(None) => tasks.into_iter().rev().for_each(|task| job.put_back(task)),
-            Err(error) => {
-                for Task { index, .. } in tasks {
-                    let result = Err(TaskError::NotCalled { index, error: error.clone() });
-                    job.resolve(Outcome { index, result });
-                }
-                // The next job may be luckier; nobody else would ring.
-                self.shared.ring();
-            }
-        }
-    }
-
-    /// Makes the pool refuse everything, from now on without a dispatcher.
-    fn break_down(&mut self, error: &Error) {
-        tracing::error!(%error, "the pool is out of order");
+    /// Gives the lead to the next who waits, or leaves what goes on to the keeper.
+    fn resign(&self) {
         {
-            let mut inbox = lock(&self.shared.inbox);
-            inbox.broken = Some(error.clone());
-            self.jobs.extend(inbox.jobs.drain(..));
+            let mut lead = lock(&self.lead);
+            // It stays taken for whoever is promoted.
+            lead.is_taken = match lead.followers.pop() {
+                Some(job) => {
+                    job.promote();
+                    true
+                }
+                None => false,
+            };
         }
-        for worker in self.seats.iter_mut().flatten() {
-            worker.give_up("the pool is out of order");
+        self.watch();
+    }
+
+    /// Has the keeper be told of answers, if nobody leads and there is something that goes on by itself.
+    pub(crate) fn watch(&self) {
+        let is_closing = || self.counts.is_closing.load(Ordering::SeqCst);
+        let is_waiting = || self.is_waiting.load(Ordering::Relaxed);
+        if self.counts.detached.load(Ordering::Relaxed) == 0 && !is_waiting() && !is_closing() {
+            return;
         }
-        let deadline = Deadline::after(GRACE);
-        for seat in 0..self.seats.len() {
-            let Some(worker) = &self.seats[seat] else { continue };
-            // Killed: it ends at once, and then what it ran is known.
-            drop(worker.process.join_timeout(deadline.remaining().unwrap_or_default()));
-            self.listen(seat);
-            if let Some(worker) = self.seats[seat].take() {
-                let status = worker.process.exit_status().ok().flatten();
-                let status = status.unwrap_or(ExitStatus::Unknown);
-                let death = worker.process.death(status);
-                self.settle(seat, worker, &death);
-            }
+        let lead = lock(&self.lead);
+        if lead.is_taken {
+            return;
         }
-        lock(&self.shared.inbox).pids.clear();
-        for job in &self.jobs {
-            job.refuse(&Refused::Broken(error.clone()));
+        let parent = self.board.parent();
+        let is_alone = is_closing() || self.counts.detached.load(Ordering::Relaxed) > 0;
+        // While a caller is away for a moment, there is enough to do.
+        let how = if is_alone { KEEPER } else { STARVED };
+        for before in [AWAKE, STARVED] {
+            let _other = parent.compare_exchange(before, how, Ordering::SeqCst, Ordering::Relaxed);
+        }
+        // Answers are told at the end of chunks, behind a fence.
+        fence(Ordering::SeqCst);
+        let is_missed = self.board.has_news(MOST_WORKERS);
+        if is_missed && (is_alone || !self.board.has_work()) {
+            self.ring();
         }
     }
 
-    /// Ends the workers: idle ones by hanging up, busy ones by force, as nobody wants their answers.
-    fn dismiss(mut self) {
-        let mut leaving = Vec::new();
-        let mut unfinished = Vec::new();
-        for mut worker in self.seats.iter_mut().filter_map(Option::take) {
-            if !worker.assigned.is_empty() || !worker.leave() {
-                drop(worker.process.kill());
+    /// Sees to all that happens, until that is so or the deadline passes, or something is to be called.
+    fn lead(
+        &self,
+        job: &Arc<Job>,
+        until: Until,
+        deadline: Deadline,
+        mut known: Option<Load>,
+    ) -> Vec<AtEnd> {
+        let mut is_lazy = true;
+        let mut spin = None;
+        loop {
+            let load = match known.take() {
+                Some(load) => load,
+                None => {
+                    let (ended, load) = self.look(job);
+                    if !ended.is_empty() || job.is(until) || deadline.has_passed() {
+                        return ended;
+                    }
+                    load
+                }
+            };
+            let spin = spin.get_or_insert_with(|| Spin::new(1).eager().among(1 + load.busy));
+            loop {
+                if self.board.has_news(load.seats) {
+                    break;
+                }
+                if !spin.turn() {
+                    let slept = self.sleep(job, until, deadline, is_lazy && load.is_brisk);
+                    is_lazy = slept != Slept::InVain && is_lazy;
+                    break;
+                }
             }
-            leaving.push(worker.process);
-            unfinished.extend(worker.assigned);
-        }
-        lock(&self.shared.inbox).pids.clear();
-        let deadline = Deadline::after(GRACE);
-        for process in leaving {
-            let left = deadline.remaining().unwrap_or_default();
-            if process.join_timeout(left).is_none() {
-                drop(process.kill());
-                drop(process.join());
-            }
-        }
-        for Assigned { job, task, .. } in unfinished {
-            let index = task.index;
-            job.resolve(Outcome { index, result: Err(TaskError::PoolClosed { index }) });
-        }
-        self.jobs.extend(std::mem::take(&mut lock(&self.shared.inbox).jobs));
-        for job in &self.jobs {
-            job.refuse(&Refused::Closed);
         }
     }
+
+    /// Reads what workers have answered, and puts up what waits.
+    fn look(&self, job: &Job) -> (Vec<AtEnd>, Load) {
+        let (ended, load, _spent) = {
+            let mut desk = lock(&self.desk);
+            desk.collect(self);
+            desk.pump(self);
+            if desk.needs_keeper() {
+                self.ring();
+            }
+            (desk.take_ended(), desk.load(job), desk.take_spent())
+        };
+        (ended, load)
+    }
+
+    /// Sleeps until there is news.
+    fn sleep(&self, job: &Job, until: Until, deadline: Deadline, is_lazy: bool) -> Slept {
+        if waiting::policy() == Policy::Spin {
+            return Slept::Woken;
+        }
+        let parent = self.board.parent();
+        let how = if is_lazy { LAZY } else { ASLEEP };
+        parent.store(how, Ordering::SeqCst);
+        // ORDERING: SeqCst: a chunk that is not counted here is put up later, and whoever takes it sees how this waits.
+        match !is_lazy && self.bulk.load(Ordering::SeqCst) > 0 {
+            // Workers look between tasks, where they make no fence.
+            true => self.board.heavy_fence(),
+            false => fence(Ordering::SeqCst),
+        }
+        // There may be more seats by now.
+        if self.board.has_news(MOST_WORKERS) || job.is(until) {
+            parent.store(AWAKE, Ordering::SeqCst);
+            return Slept::Woken;
+        }
+        let wake_at = if is_lazy { deadline.min(Deadline::after(LAZY_FOR)) } else { deadline };
+        // An aligned word that is mapped is always accepted.
+        let woken = futex::wait_low(parent, u32::try_from(how).unwrap_or_default(), wake_at);
+        let is_in_vain = parent.swap(AWAKE, Ordering::SeqCst) == how && is_lazy && woken.is_ok();
+        if is_in_vain { Slept::InVain } else { Slept::Woken }
+    }
+
+    /// Wakes the keeper.
+    pub(crate) fn ring(&self) {
+        self.counts.ring();
+    }
+
+    /// Gives a job up: what it waits for is forgotten, what workers have of it is skipped.
+    pub(crate) fn abandon(&self, job: &Arc<Job>) {
+        job.abandon();
+        let needs_keeper = self.at_desk(|desk| {
+            desk.withdraw(self, job);
+            desk.needs_keeper()
+        });
+        // What was taken down may have been the last that a pool waited for that is closed.
+        if needs_keeper || self.counts.is_closing.load(Ordering::SeqCst) {
+            self.ring();
+        }
+        // Somebody may have told nobody because of what was taken down.
+        self.watch();
+    }
+
+    /// Cancels a job.
+    pub(crate) fn cancel(&self, job: &Arc<Job>) {
+        call_all(job.cancel());
+        self.at_desk(|desk| desk.withdraw(self, job));
+        self.board.rouse();
+        // Which ends the workers that run something of it.
+        self.ring();
+    }
+
+    pub(crate) fn close(&self, closing: Closing) {
+        {
+            let mut desk = lock(&self.desk);
+            desk.closing = desk.closing.max(closing);
+        }
+        self.counts.is_closing.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// Ends the pool so.
+    pub(crate) fn close_by(&self, force: Force) {
+        lock(&self.desk).force = force;
+        self.close(Closing::Now);
+    }
+
+    /// Closes the pool, and cancels what has not begun.
+    pub(crate) fn close_and_cancel(&self) {
+        self.close(Closing::Drain);
+        self.at_desk(|desk| desk.cancel_pending(self));
+        self.board.rouse();
+        self.ring();
+    }
+
+    /// Says how many workers there shall be.
+    pub(crate) fn resize(&self, workers: usize) {
+        lock(&self.desk).new_size = Some(workers);
+        self.ring();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        lock(&self.desk).closing != Closing::No
+    }
+
+    /// What workers have left that have ended in order.
+    pub(crate) fn take_partings(&self) -> Vec<Message> {
+        let partings = std::mem::take(&mut lock(&self.desk).partings);
+        partings.into_iter().map(Parting::into_message).collect()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.at_desk(|desk| {
+            desk.collect(self);
+            desk.stats(self)
+        });
+        // Answers may have gone that a caller waits for.
+        self.board.rouse();
+        for worker in &mut stats.workers {
+            // Nothing of one that has just ended, or when no file can be opened.
+            let usage = usage::of(worker.pid).ok().flatten();
+            worker.resident = usage.map(|usage| usage.resident);
+            worker.processor_time = usage.map(|usage| usage.processor_time);
+        }
+        stats
+    }
+
+    /// Records from now on what workers run; anew, if it was recorded.
+    pub(crate) fn record(&self) {
+        lock(&self.desk).timeline = Some(Timeline::new(clock::nanos()));
+    }
+
+    /// What was recorded.
+    pub(crate) fn take_timeline(&self) -> Timeline {
+        let timeline = self.at_desk(|desk| {
+            desk.collect(self);
+            desk.timeline.take()
+        });
+        self.board.rouse();
+        timeline.unwrap_or_default()
+    }
+
+    /// How far a task of a job is.
+    pub(crate) fn progress(&self, job: &Arc<Job>) -> Option<Progress> {
+        lock(&self.desk).progress(self, job)
+    }
+
+    pub(crate) fn worker_pids(&self) -> Vec<u32> {
+        lock(&self.desk).pids()
+    }
+}
+
+/// How a caller's sleep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slept {
+    Woken,
+    /// Results did not come together as fast as was expected.
+    InVain,
+}
+
+/// What a caller that leads is to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// How many seats there are.
+    seats: usize,
+    /// How many workers have something to do.
+    busy: usize,
+    /// Whether results come so fast that it is worth while to let some come together.
+    is_brisk: bool,
 }

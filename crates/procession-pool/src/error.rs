@@ -29,10 +29,14 @@ pub enum TaskError {
         index: usize,
         /// The worker's seat in the pool, from zero; another process sits there now.
         worker: usize,
-        /// Which process it was, and how it ended.
-        death: Death,
+        /// Which process it was, how it ended, and how much memory it had.
+        death: Box<Death>,
         /// Why the pool itself ended it, when it was not somebody else: it had closed its socket, say.
         ended_by_pool: Option<String>,
+        /// How long the task ran, at most: without a [time limit](crate::Tasks::timeout), since its chunk was begun. Nothing when it was not begun.
+        ran_for: Option<Duration>,
+        /// The last 4 KiB of what the worker wrote to its standard error, if that is [kept](crate::Builder::capture_stderr).
+        stderr: Option<String>,
     },
     /// The task ran longer than it [may](crate::Tasks::timeout), and was ended with its worker.
     TimedOut {

@@ -1,24 +1,28 @@
 //! The pool's face.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use procession_core::{Error, ErrorKind, Message, Result};
+use procession_core::exit::Finalizer;
+use procession_core::{Deadline, Error, ErrorKind, Message, Result};
 use procession_process::trampoline::FunctionRef;
-use procession_process::{Target, panic};
+use procession_process::{OnDrain, Target};
 use procession_sys::prim::{AtomicUsize, Mutex, Ordering, lock};
+use procession_sys::wipe::{PerProcess, WipedWord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::builder::Builder;
-use crate::dispatch::{Closing, MOST_WORKERS, Shared};
-use crate::job::{Job, Outcome, Task};
+use crate::dispatch::{Closing, Force, Load, MOST_WORKERS, Shared};
+use crate::job::{Job, Outcome, Until};
 use crate::options::Options;
+use crate::piece::{Packed, Packer, Parcel, catch_decoding, decode_word};
 use crate::stream::{Imap, ImapUnordered, Stream};
-use crate::{AsyncResult, TaskError, Tasks};
+use crate::tokens::Tokens;
+use crate::{AsyncResult, Stats, TaskError, Tasks, Timeline};
 
 /// Worker processes that run functions of this program on the items of a sequence.
 ///
@@ -32,7 +36,9 @@ use crate::{AsyncResult, TaskError, Tasks};
 /// dropped may still be running: those are killed in the middle. The workers end with the process that the pool is in, also
 /// when that is killed by `SIGKILL`. A forked child cannot use the pool; dropping it there does nothing.
 ///
-/// A terminal's Ctrl-C reaches the workers as it reaches this process: they are in its process group.
+/// A terminal's Ctrl-C reaches the workers as it reaches this process: they are in its process group. Unless the program has asked for something
+/// else: [`exit_on_interrupt`](procession_process::exit_on_interrupt), or [`drain_on_interrupt`](procession_process::drain_on_interrupt), which cancels what
+/// has not begun and lets the rest finish.
 ///
 /// # Source
 ///
@@ -51,9 +57,12 @@ use crate::{AsyncResult, TaskError, Tasks};
 pub struct Pool {
     shared: Arc<Shared>,
     workers: AtomicUsize,
-    /// The process that the dispatcher is a thread of.
+    /// The process that made it.
     owner: u32,
-    dispatcher: Mutex<Option<JoinHandle<()>>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+    /// Processors of the pool that this process is a worker of.
+    _tokens: Option<Tokens>,
+    _on_drain: OnDrain,
 }
 
 impl Pool {
@@ -74,13 +83,23 @@ impl Pool {
     pub(crate) fn from_parts(
         shared: Arc<Shared>,
         workers: usize,
-        dispatcher: JoinHandle<()>,
+        keeper: JoinHandle<()>,
+        tokens: Option<Tokens>,
+        on_drain: OnDrain,
     ) -> Self {
+        // If there is no such word, no pool can be used, which each use says.
+        let owner = procession_sys::process::id();
+        if let Ok(word) = HERE.get() {
+            word.store(owner.into(), Ordering::Relaxed);
+        }
+        let workers = AtomicUsize::new(workers);
         Self {
             shared,
-            workers: AtomicUsize::new(workers),
-            owner: procession_sys::process::id(),
-            dispatcher: Mutex::new(Some(dispatcher)),
+            workers,
+            owner,
+            keeper: Mutex::new(Some(keeper)),
+            _tokens: tokens,
+            _on_drain: on_drain,
         }
     }
 
@@ -107,6 +126,53 @@ impl Pool {
     /// One may have ended when the call returns; its successor has another number.
     pub fn worker_pids(&self) -> Vec<u32> {
         self.shared.worker_pids()
+    }
+
+    /// What the pool has done since it was started, and what its workers do now.
+    ///
+    /// To know what a part of a program has done, take a reading before and [one after](Stats::since).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # procession_process::init();
+    /// # let pool = procession_pool::Pool::builder().workers(std::num::NonZeroUsize::MIN).build()?;
+    /// pool.map(|x: u64| x + 1, 0..1000)?;
+    /// let stats = pool.stats();
+    /// assert_eq!(stats.tasks, 1000);
+    /// println!("{stats}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Records from now on when which worker runs what, for a [`timeline`](Self::timeline). It costs each chunk of tasks some tens of
+    /// nanoseconds.
+    pub fn record(&self) {
+        self.shared.record();
+    }
+
+    /// What was [recorded](Self::record), and ends the recording. Chunks that run now are not in it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # procession_process::init();
+    /// # let pool = procession_pool::Pool::builder().workers(std::num::NonZeroUsize::MIN).build()?;
+    /// pool.record();
+    /// pool.map(|x: u64| x + 1, 0..1000)?;
+    /// let mut json = Vec::new();
+    /// pool.timeline().write(&mut json)?; // or a file, to be opened by ui.perfetto.dev
+    /// assert!(json.starts_with(b"{"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn timeline(&self) -> Timeline {
+        self.shared.take_timeline()
     }
 
     /// Calls `function` with `args` in a worker, and waits for what it returns.
@@ -179,6 +245,42 @@ impl Pool {
         I: IntoIterator<Item = T>,
     {
         self.tasks().map(function, items)
+    }
+
+    /// As [`map`](Self::map), and appends the values to `values`, whose memory can so be used again. Those in front of the first
+    /// error are there when it returns one.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # procession_process::init();
+    /// # let pool = procession_pool::Pool::builder().workers(std::num::NonZeroUsize::MIN).build()?;
+    /// let mut squares = Vec::new();
+    /// for start in [0, 2] {
+    ///     pool.map_into(|x: u64| x * x, start..start + 2, &mut squares)?;
+    /// }
+    /// assert_eq!(squares, [0, 1, 4, 9]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map_into<F, T, R, I>(
+        &self,
+        function: F,
+        items: I,
+        values: &mut Vec<R>,
+    ) -> Result<(), TaskError>
+    where
+        F: Fn(T) -> R + Copy + Send + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = T>,
+    {
+        self.tasks().map_into(function, items, values)
     }
 
     /// As [`map`](Self::map), for a function of several arguments: each item is the tuple of them.
@@ -324,6 +426,82 @@ impl Pool {
         self.shared.close(Closing::Now);
     }
 
+    /// Closes the pool and waits for the ends of the workers. With `cancel_pending`, no task is begun any more: those that
+    /// wait resolve as [`Cancelled`](TaskError::Cancelled), those that run are waited for.
+    ///
+    /// # Source
+    ///
+    /// CPython `concurrent.futures.Executor.shutdown(wait=True, cancel_futures=..)`.
+    pub fn shutdown(&self, cancel_pending: bool) {
+        match cancel_pending {
+            true => self.shared.close_and_cancel(),
+            false => self.shared.close(Closing::Drain),
+        }
+        self.end();
+    }
+
+    /// Closes the pool and sends each worker `SIGTERM`, whatever it does; kills those that have not ended after two seconds. What was not done resolves as
+    /// [`PoolClosed`](TaskError::PoolClosed). Returns when all have ended.
+    ///
+    /// # Source
+    ///
+    /// CPython `concurrent.futures.ProcessPoolExecutor.terminate_workers` (3.14).
+    pub fn terminate_workers(&self) {
+        self.shared.close_by(Force::Terminate);
+        self.end();
+    }
+
+    /// As [`terminate_workers`](Self::terminate_workers), by `SIGKILL`.
+    ///
+    /// # Source
+    ///
+    /// CPython `concurrent.futures.ProcessPoolExecutor.kill_workers` (3.14).
+    pub fn kill_workers(&self) {
+        self.shared.close_by(Force::Kill);
+        self.end();
+    }
+
+    /// A pool for everybody in this process, made when it is asked for the first time, with one worker for each processor that this process may
+    /// use. It ends with the process; and when somebody has closed it, the next who asks gets another.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    ///
+    /// # Source
+    ///
+    /// `loky.get_reusable_executor`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # procession_process::init();
+    /// use procession_pool::Pool;
+    ///
+    /// assert_eq!(Pool::global()?.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "get_reusable_executor")]
+    pub fn global() -> Result<Arc<Self>> {
+        let mut global = GLOBAL.lock()?;
+        if let Some(pool) = &*global
+            && !pool.shared.is_closing()
+        {
+            return Ok(Arc::clone(pool));
+        }
+        let pool = Arc::new(Self::new()?);
+        Finalizer::new(0, || drop(GLOBAL.lock().map(|mut global| global.take())))?.keep();
+        *global = Some(Arc::clone(&pool));
+        Ok(pool)
+    }
+
+    /// What its workers have left that ended in order.
+    pub(crate) fn take_partings(&self) -> Vec<Message> {
+        self.shared.take_partings()
+    }
+
     /// Waits until the workers of a pool that was closed, or terminated, have ended.
     ///
     /// # Errors
@@ -338,14 +516,39 @@ impl Pool {
         Ok(())
     }
 
-    /// Waits for the end of the dispatcher.
+    /// Waits for the end of the keeper.
     fn end(&self) {
-        let mut dispatcher = lock(&self.dispatcher);
-        if let Some(dispatcher) = dispatcher.take()
-            && dispatcher.join().is_err()
+        let mut keeper = lock(&self.keeper);
+        if let Some(keeper) = keeper.take()
+            && keeper.join().is_err()
         {
-            tracing::error!("the pool's dispatcher panicked");
+            tracing::error!("the pool's keeper panicked");
         }
+    }
+
+    pub(crate) fn call_by<F, A>(
+        &self,
+        options: Options,
+        function: F,
+        args: A,
+    ) -> Result<F::Output, TaskError>
+    where
+        F: Target<A>,
+        F::Output: Serialize + DeserializeOwned + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        let not_called = |error| TaskError::NotCalled { index: 0, error };
+        let function = FunctionRef::of(function).map_err(not_called)?;
+        self.check_owner().map_err(not_called)?;
+        let mut packer = Packer::default();
+        let piece = match packer.add(0, args).map_err(not_called)? {
+            Packed::Added => packer.take().unwrap_or_default(),
+            Packed::Alone(piece) => piece,
+        };
+        let (job, load) = self.shared.submit_one(function, options, piece);
+        self.shared.wait_from(&job, Until::Over, Deadline::NEVER, load);
+        let parcel = Arc::try_unwrap(job).map_or_else(|job| job.take_parcel(), Job::into_parcel);
+        the_only(parcel)
     }
 
     pub(crate) fn apply_by<F, A>(
@@ -359,7 +562,8 @@ impl Pool {
         F::Output: Serialize + DeserializeOwned + 'static,
         A: Serialize + DeserializeOwned + 'static,
     {
-        let job = self.submit(options, FunctionRef::of(function), std::iter::once(args));
+        let function = FunctionRef::of(function);
+        let (job, _) = self.submit(options, function, std::iter::once(args), true);
         AsyncResult::of_one(job, Arc::clone(&self.shared))
     }
 
@@ -375,42 +579,72 @@ impl Pool {
         A: Serialize + DeserializeOwned + 'static,
         I: IntoIterator<Item = A>,
     {
-        let job = self.submit(options, FunctionRef::of(function), items.into_iter());
+        let (job, _) = self.submit(options, FunctionRef::of(function), items.into_iter(), true);
         AsyncResult::of_many(job, Arc::clone(&self.shared))
     }
 
-    /// A job of all these.
-    fn submit<A: Serialize>(
+    /// A job of all these, of which nobody else waits for each result if it `is_detached`.
+    pub(crate) fn submit<A: Serialize>(
         &self,
         options: Options,
         function: Result<FunctionRef>,
         items: impl Iterator<Item = A>,
-    ) -> Arc<Job> {
+        is_detached: bool,
+    ) -> (Arc<Job>, Option<Load>) {
         let not_called = |index, error| {
             let result = Err(TaskError::NotCalled { index, error });
             Outcome { index, result }
         };
-        let function = match function {
+        let function = match function.and_then(|function| self.check_owner().map(|()| function)) {
             Ok(function) => function,
             Err(error) => {
-                let job = Job::new(None, options);
+                let job = Job::new(None, options, is_detached);
                 job.submit_resolved(not_called(0, error));
-                job.seal();
-                return Arc::new(job);
+                // Nobody has had the time to wait for it.
+                drop(job.seal());
+                return (Arc::new(job), None);
             }
         };
-        let job = Arc::new(Job::new(Some(function), options));
+        let job = Arc::new(Job::new(Some(function), options, is_detached));
+        self.shared.begin(&job);
+        let mut packer = Packer::default();
+        let mut pieces = Vec::new();
         for (index, args) in items.enumerate() {
-            // The handles in the arguments exist once: the message holds them from then on.
-            match Message::encode(&args) {
-                Ok(argument) => job.submit(Task::new(index, argument)),
-                Err(error) => job.submit_resolved(not_called(index, error)),
+            // The handles in the arguments exist once: the piece holds them from then on.
+            match packer.add(index, args) {
+                Ok(Packed::Added) if packer.len() < PACKED => {}
+                Ok(Packed::Added) => pieces.extend(packer.take()),
+                Ok(Packed::Alone(piece)) => {
+                    pieces.extend(packer.take());
+                    pieces.push(piece);
+                }
+                Err(error) => {
+                    pieces.extend(packer.take());
+                    job.submit_resolved(not_called(index, error));
+                }
             }
         }
-        job.seal();
-        self.shared.begin(Arc::clone(&job));
-        self.shared.ring();
-        job
+        pieces.extend(packer.take());
+        let load = self.shared.submit(&job, pieces, true);
+        if is_detached {
+            self.shared.watch();
+        }
+        (job, load)
+    }
+
+    fn is_here(&self) -> bool {
+        HERE.get().is_ok_and(|word| word.load(Ordering::Relaxed) == u64::from(self.owner))
+    }
+
+    /// A pool is its process's alone.
+    fn check_owner(&self) -> Result<()> {
+        match self.is_here() {
+            true => Ok(()),
+            false => {
+                let text = "a forked child cannot use its parent's pool";
+                Err(Error::new(ErrorKind::Unsupported, text))
+            }
+        }
     }
 
     pub(crate) fn map_by<F, A, I>(
@@ -426,10 +660,8 @@ impl Pool {
         I: IntoIterator<Item = A>,
     {
         let mut values = Vec::new();
-        for (index, result) in self.bulk(options, FunctionRef::of(function), items) {
-            store(&mut values, index, result?);
-        }
-        Ok(values.into_iter().flatten().collect())
+        self.bulk(options, FunctionRef::of(function), items).append_to(&mut values)?;
+        Ok(values)
     }
 
     pub(crate) fn try_map_by<F, A, I>(
@@ -444,11 +676,9 @@ impl Pool {
         A: Serialize + DeserializeOwned + 'static,
         I: IntoIterator<Item = A>,
     {
-        let mut results = Vec::new();
-        for (index, result) in self.bulk(options, FunctionRef::of(function), items) {
-            store(&mut results, index, result);
-        }
-        results.into_iter().flatten().collect()
+        let results = self.bulk(options, FunctionRef::of(function), items);
+        let Ok(results) = in_order(results.map(Ok::<_, Infallible>));
+        results
     }
 
     /// Of a function of one argument.
@@ -465,23 +695,25 @@ impl Pool {
         I: IntoIterator<Item = T>,
     {
         // An item travels as the tuple of the function's one argument, which is encoded as the item itself.
-        let function = FunctionRef::of::<F, (T,)>(function);
-        Stream::new(&self.shared, self.workers(), function, options, items.into_iter())
+        self.bulk(options, FunctionRef::of::<F, (T,)>(function), items)
     }
 
-    /// A stream for a caller that keeps all results anyway.
     fn bulk<R, I: IntoIterator>(
         &self,
         options: Options,
         function: Result<FunctionRef>,
         items: I,
     ) -> Stream<'_, R, I::IntoIter> {
-        let mut stream =
-            Stream::new(&self.shared, self.workers(), function, options, items.into_iter());
-        stream.set_default_window(BULK_WINDOW * self.workers());
-        stream
+        let function = function.and_then(|function| self.check_owner().map(|()| function));
+        Stream::new(&self.shared, self.workers(), function, options, items.into_iter())
     }
 }
+
+/// What [`Pool::global`] gives, in each process its own.
+static GLOBAL: PerProcess<Option<Arc<Pool>>> = PerProcess::new();
+
+/// The number of a process that has made a pool; wiped in its forks. To ask the system for each task takes longer.
+static HERE: WipedWord = WipedWord::new();
 
 pub(crate) fn check_workers(workers: NonZeroUsize) -> Result<()> {
     match workers.get() <= MOST_WORKERS {
@@ -493,25 +725,42 @@ pub(crate) fn check_workers(workers: NonZeroUsize) -> Result<()> {
     }
 }
 
-/// How many items per worker are under way in a `map`: enough to give workers many at once.
-const BULK_WINDOW: usize = 256;
+/// How many bytes of arguments are kept together.
+const PACKED: usize = 1 << 20;
 
-pub(crate) fn store<T>(slots: &mut Vec<Option<T>>, index: usize, value: T) {
-    if slots.len() <= index {
-        slots.resize_with(index + 1, || None);
+/// The values in the order of their places, or the first error.
+pub(crate) fn in_order<T, E>(
+    values: impl Iterator<Item = Result<(usize, T), E>>,
+) -> Result<Vec<T>, E> {
+    let mut slots = Vec::new();
+    for value in values {
+        let (place, value) = value?;
+        if slots.len() <= place {
+            slots.resize_with(place + 1, || None);
+        }
+        slots[place] = Some(value);
     }
-    slots[index] = Some(value);
+    Ok(slots.into_iter().flatten().collect())
 }
 
-/// The value of an outcome.
+/// What became of the only task of a job that is over.
+pub(crate) fn the_only<R: DeserializeOwned>(parcel: Option<Parcel>) -> Result<R, TaskError> {
+    match parcel {
+        Some(Parcel::One(outcome)) => decode(outcome),
+        Some(Parcel::Word(index, word)) => decode_word(index, word),
+        Some(Parcel::Values(mut values)) => {
+            let value = values.next_value().map(|(_, value)| value);
+            value.unwrap_or(Err(TaskError::Cancelled { index: 0 }))
+        }
+        None => Err(TaskError::Cancelled { index: 0 }),
+    }
+}
+
+/// The value of an outcome. A panic of its `Deserialize` is that task's.
 pub(crate) fn decode<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
     let Outcome { index, result } = outcome;
-    let failed = |error| TaskError::Value { index, error };
-    // A panic of the value's `Deserialize` is that task's, and must not lose its place.
-    let decoded = panic::catch(AssertUnwindSafe(|| result.map(Message::decode)));
-    decoded
-        .map_err(|panic| failed(Error::new(ErrorKind::Panicked, panic.to_string())))??
-        .map_err(failed)
+    let message = result?;
+    catch_decoding(|| message.decode()).map_err(|error| TaskError::Value { index, error })
 }
 
 impl fmt::Debug for Pool {
@@ -522,7 +771,7 @@ impl fmt::Debug for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if self.owner != procession_sys::process::id() {
+        if !self.is_here() {
             // The thread is not here, and the bell is its process's.
             return;
         }

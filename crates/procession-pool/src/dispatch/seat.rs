@@ -1,111 +1,114 @@
-//! A worker in its seat: what it was told, and how it is ended.
+//! A worker in its seat, and how it is ended.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use procession_core::{Courier, Deadline, Error, Result};
-use procession_process::Process;
+use procession_core::{Courier, Deadline};
+use procession_process::Panic;
 
-use crate::TaskError;
-use crate::job::{Job, Task, cancelled};
-use crate::protocol::{self, Answer, Ticket};
+use crate::outbox::Reader;
+use crate::stats::Tally;
+use crate::worker::WorkerProcess;
 
 /// A worker in its seat.
-pub(super) struct Seat {
-    pub(super) process: Process<Result<()>>,
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(super) process: Arc<WorkerProcess>,
     pub(super) courier: Courier,
-    pub(super) ready: bool,
-    /// Whether it can say no more.
+    pub(super) reader: Reader,
+    /// What it has begun, as its outbox says.
+    pub(super) cell: Option<u16>,
+    /// Whether it is not listened to any more.
     pub(super) silent: bool,
     /// Why the pool has ended it, if it has.
     pub(super) ended_by_pool: Option<String>,
     /// The task that it is being ended for.
     pub(super) ending: Option<Ending>,
-    /// How many tasks it may still be told to run.
-    pub(super) left: usize,
     /// Whether it was told to end.
     pub(super) is_leaving: bool,
-    /// What it was told to run and has not answered, in order.
-    pub(super) assigned: VecDeque<Assigned>,
+    /// Whether it is told to end as soon as another one has taken its place.
+    pub(super) is_retiring: bool,
+    pub(super) tally: Tally,
+    /// How many tasks it may still answer before it ends.
+    pub(super) left: Option<u64>,
+    /// The panic that it ended with, where panics abort.
+    pub(super) last_words: Option<Panic>,
+    /// The end of what it wrote to its standard error, if that was kept; when it has ended.
+    pub(super) stderr: Option<String>,
 }
 
 /// A worker that is being ended for the task that it runs.
+#[derive(Debug)]
 pub(super) struct Ending {
-    pub(super) ticket: Ticket,
+    pub(super) ticket: u64,
+    pub(super) place: u32,
     /// How long that ran, if it has timed out; nothing if it was cancelled.
     pub(super) ran_for: Option<Duration>,
-    /// When it is ended by force; nothing once it was.
+    /// When it is asked to end, if the task has notice.
+    pub(super) ask_at: Option<Deadline>,
+    /// How long it may take to end when it was asked.
+    pub(super) grace: Duration,
+    /// When it is ended by force; nothing before it was asked, and once it was.
     pub(super) kill_at: Option<Deadline>,
 }
 
-pub(super) struct Assigned {
-    pub(super) ticket: Ticket,
-    pub(super) job: Arc<Job>,
-    /// The argument is whole unless `moved`.
-    pub(super) task: Task,
-    /// Whether the worker has the argument's descriptors.
-    pub(super) moved: bool,
+impl Ending {
+    /// When there is something to be done about it.
+    pub(super) fn next(&self) -> Deadline {
+        self.ask_at.or(self.kill_at).unwrap_or(Deadline::NEVER)
+    }
 }
 
 impl Seat {
-    /// Resolves the task that a worker has answered.
-    pub(super) fn settle(&mut self, ticket: Ticket, answer: Answer) {
-        if matches!(answer, Answer::Skipped) {
-            let (skipped, rest): (VecDeque<_>, _) =
-                self.assigned.drain(..).partition(|assigned| assigned.ticket <= ticket);
-            self.assigned = rest;
-            for Assigned { job, task, .. } in skipped {
-                job.resolve(cancelled(task.index));
-            }
-            return;
+    pub(super) fn new(
+        process: WorkerProcess,
+        courier: Courier,
+        reader: Reader,
+        left: Option<u64>,
+    ) -> Self {
+        Self {
+            process: Arc::new(process),
+            courier,
+            reader,
+            cell: None,
+            silent: false,
+            ended_by_pool: None,
+            ending: None,
+            is_leaving: false,
+            is_retiring: false,
+            tally: Tally::new(),
+            left,
+            last_words: None,
+            stderr: None,
         }
-        // Workers answer in order; a task that was settled otherwise is not there any more.
-        let Some(at) = self.assigned.iter().position(|assigned| assigned.ticket == ticket) else {
-            return;
-        };
-        let Some(Assigned { job, task, moved, .. }) = self.assigned.remove(at) else { return };
-        let index = task.index;
-        let result = match answer {
-            Answer::Value(value) => Ok(value),
-            Answer::Panicked(panic) => Err(TaskError::Panicked { index, panic }),
-            Answer::NotCalled(error) => Err(TaskError::NotCalled { index, error }),
-            Answer::Unsendable(error) => Err(TaskError::Value { index, error }),
-            Answer::Skipped => return,
-        };
-        job.conclude(task, !moved, result);
     }
 
-    /// Whether it waits for something to do.
-    pub(super) fn is_idle(&self) -> bool {
-        self.ready && !self.is_leaving && self.assigned.is_empty()
+    /// Whether it may be given something.
+    pub(super) fn may_begin(&self) -> bool {
+        let is_there = self.ending.is_none() && !self.is_leaving && !self.silent;
+        is_there && self.cell.is_none() && self.left != Some(0)
     }
 
-    /// Tells a worker that has nothing to do to end; whether it could be told. Hanging up would do, but for forks that have a copy
-    /// of our end.
-    pub(super) fn leave(&mut self) -> bool {
-        self.is_leaving = true;
-        // An idle one has room for the word; one that has gone needs none.
-        self.courier.try_send(&protocol::farewell()).unwrap_or(true)
+    /// Whether it stays.
+    pub(super) fn stays(&self) -> bool {
+        !self.is_leaving && !self.is_retiring
     }
 
-    /// Asks a worker to end because of the task that it runs.
-    pub(super) fn end(&mut self, ticket: Ticket, ran_for: Option<Duration>) {
-        let of_ticket = |one: &&Assigned| one.ticket == ticket;
-        if self.ending.is_some() {
-            return;
-        }
-        let Some(task) = self.assigned.iter().find(of_ticket) else { return };
-        let kill_at = Some(Deadline::after(task.job.options.grace));
-        self.ending = Some(Ending { ticket, ran_for, kill_at });
-        drop(self.process.terminate());
+    /// Notes that it has answered so many tasks.
+    pub(super) fn count(&mut self, tasks: u32) {
+        self.tally.tasks += u64::from(tasks);
+        self.left = self.left.map(|left| left.saturating_sub(tasks.into()));
     }
 
-    /// Kills one that was asked to end and has taken too long.
+    /// Asks one to end whose task was given notice in vain, and kills one that was asked and has taken too long.
     pub(super) fn end_by_force(&mut self) {
-        if let Some(ending) = &mut self.ending
-            && ending.kill_at.is_some_and(Deadline::has_passed)
-        {
+        let Some(ending) = &mut self.ending else { return };
+        if ending.ask_at.is_some_and(Deadline::has_passed) {
+            ending.ask_at = None;
+            ending.kill_at = Some(Deadline::after(ending.grace));
+            drop(self.process.terminate());
+        }
+        if ending.kill_at.is_some_and(Deadline::has_passed) {
             ending.kill_at = None;
             drop(self.process.kill());
         }
@@ -117,11 +120,5 @@ impl Seat {
         self.ended_by_pool = Some(reason.to_owned());
         // Already ending, or not ours to signal because it became another user's.
         drop(self.process.kill());
-    }
-
-    pub(super) fn settle_oldest(&mut self, error: Error) {
-        if let Some(ticket) = self.assigned.front().map(|assigned| assigned.ticket) {
-            self.settle(ticket, Answer::Unsendable(error));
-        }
     }
 }
