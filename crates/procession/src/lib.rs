@@ -8,15 +8,22 @@ pub use procession_connection::{
 };
 pub use procession_core::authkey::AuthKey;
 pub use procession_core::{Deadline, Error, ErrorKind, Handle, OsCode, Result};
+pub use procession_manager::{
+    ArrayProxy, BarrierProxy, BoundedSemaphoreProxy, ConditionProxy, DictProxy, EventProxy,
+    JoinableQueueProxy, ListProxy, LockProxy, Manager, NamespaceProxy, QueueProxy, RLockProxy,
+    SemaphoreProxy, SetProxy, ValueProxy, shared,
+};
 pub use procession_pool::{
-    AsyncResult, ContextExt, Pool, ReturnWhen, TaskError, as_completed, current_worker, wait_for,
+    AsyncResult, ContextExt, Pool, ReturnWhen, StatePool, TaskContext, TaskError, ThreadPool,
+    as_completed, current_task, current_worker, wait_for,
 };
 pub use procession_process::{
     Child, Context, CurrentProcess, Death, ExitReason, ExitStatus, JoinError, OnDrop, Panic,
-    ParentProcess, Process, Reason, Resource, Run, StartMethod, Stream, Target, active_children,
-    after_fork, cpu_count, current_process, executable, exit, exit_on_interrupt, exit_on_terminate,
-    force_start_method, init, parent_args, parent_process, preload_fork_server, set_executable,
-    set_start_method, start_method, start_method_if_set, start_methods, test_support,
+    ParentProcess, Process, Reason, Resource, Run, StartMethod, Stream, Target, Template,
+    active_children, after_fork, cpu_count, current_process, drain_on_interrupt, executable, exit,
+    exit_on_interrupt, exit_on_terminate, force_start_method, init, parent_args, parent_process,
+    preload_fork_server, set_executable, set_start_method, start_method, start_method_if_set,
+    start_methods, test_support,
 };
 
 pub use procession_queue::{
@@ -35,16 +42,34 @@ pub use procession_sync::{
     Semaphore, WaitError,
 };
 
+pub mod dummy;
+
 /// The end of a process: what is still to be done then.
 pub mod finalize {
     #[doc(inline)]
     pub use procession_core::exit::{Finalizer, is_exiting};
 }
 
-/// Pools: builders and the iterators of streamed results.
+/// Managers: builders, servers, calls, guards, iterators.
+pub mod manager {
+    #[doc(hidden)]
+    pub use procession_manager::__private;
+    #[doc(inline)]
+    pub use procession_manager::{
+        Addable, Batch, Builder, Call, ConditionGuard, DictCalls, InFlight, Later, LeaseProxy,
+        ListCalls, LockProxyGuard, Pages, PermitProxy, Proxy, RLockProxyGuard, Server, SetCalls,
+        Shared, Types, ValueCalls, here, share,
+    };
+}
+
+/// Pools: builders, the iterators of streamed results, and what a pool tells of itself.
 pub mod pool {
     #[doc(inline)]
-    pub use procession_pool::{AsCompleted, Builder, Imap, ImapUnordered, Tasks};
+    pub use procession_pool::{
+        AsCompleted, Builder, Imap, ImapUnordered, Pin, Progress, StateBuilder, StateTasks, Stats,
+        TaskStats, Tasks, ThreadBuilder, ThreadImap, ThreadImapUnordered, ThreadResult,
+        ThreadTarget, ThreadTasks, Timeline, WorkerStats,
+    };
 }
 
 /// Processes: builders.
@@ -87,6 +112,10 @@ pub mod waiting {
     #[doc(inline)]
     pub use procession_core::waiting::{Policy, policy, set_policy};
 }
+
+/// CPython's processes as peers: pickles, listeners and clients, managers, in both roles.
+#[doc(inline)]
+pub use procession_python as python;
 
 /// What most programs use: `use procession::prelude::*;`.
 pub mod prelude {
