@@ -10,7 +10,6 @@
 pub mod python;
 pub mod rows;
 pub mod soak;
-mod trace;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -130,15 +129,35 @@ const FORK_SERVER: &[u8] = b"procession-fork-server";
 /// What a child that the fork server keeps in reserve is called, at first and then; the system cuts names after 15 bytes.
 const SPARE: [&str; 2] = ["procession-fork", "procession-spar"];
 
-/// The processes started by this one, zombies included: its children and those of its fork server, without the server and the
-/// child that it keeps in reserve. One that has just been started may be taken for that.
+/// What a template is called.
+const TEMPLATE: &str = "procession-tmpl";
+
+/// The processes started by this one, zombies included: its children and those of its fork server and its templates, without these and the
+/// child that is kept in reserve. One that has just been started may be taken for that.
 pub fn children() -> BTreeSet<u32> {
-    let (servers, mut children): (BTreeSet<u32>, BTreeSet<u32>) =
-        children_of(std::process::id()).into_iter().partition(|pid| is_server(*pid));
-    let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let (servers, mut children): (BTreeSet<u32>, BTreeSet<u32>) = children_of(std::process::id())
+        .into_iter()
+        .partition(|pid| is_server(*pid) || is_template(*pid));
     let forks = servers.into_iter().flat_map(children_of);
-    children.extend(forks.filter(|pid| !SPARE.contains(&name(*pid).trim_end())));
+    children.extend(forks.filter(|pid| !SPARE.contains(&&*name(*pid)) && !is_template(*pid)));
     children
+}
+
+fn name(pid: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end().to_owned()
+}
+
+/// Whether it is one. A zombie is not: it is litter.
+fn is_template(pid: u32) -> bool {
+    let is_zombie =
+        || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty());
+    name(pid) == TEMPLATE && !is_zombie()
+}
+
+/// The templates of this process that run.
+pub fn templates() -> BTreeSet<u32> {
+    children_of(std::process::id()).into_iter().filter(|pid| is_template(*pid)).collect()
 }
 
 /// The fork server of this process, if it runs.

@@ -3,7 +3,7 @@
 //! A family is a program whose processes are killed, and a harness around it; [`FAMILIES`] lists them. `docs/soak.md` says
 //! what each shows. The harness is no process of ours: it sees what the system sees, and what the members of a family
 //! write into a pipe. `eyes` looks for what is left behind, `figures` counts, `process` is the family of processes, `sync` that of locks and
-//! their kin, `pipe` that of pipes, `shared` that of shared memory, `queue` that of queues; `step` kills at chosen instructions.
+//! their kin, `pipe` that of pipes, `pool` that of pools, `shared` that of shared memory, `queue` that of queues; `step` kills at chosen instructions.
 //! `cargo xtask soak` runs a family for long, `tests/tests/soak.rs` for a minute.
 
 mod eyes;
@@ -12,6 +12,7 @@ pub mod idle;
 mod kinds;
 mod leak;
 pub mod pipe;
+pub mod pool;
 pub mod process;
 pub mod queue;
 pub mod shared;
@@ -79,9 +80,10 @@ impl Options {
 pub type Soak = fn(&Options) -> Result<String, String>;
 
 /// What can be soaked. The processes of `x` run the program `soak_x`.
-pub const FAMILIES: [(&str, Soak); 7] = [
+pub const FAMILIES: [(&str, Soak); 8] = [
     ("idle", idle::soak),
     ("pipe", pipe::soak),
+    ("pool", pool::soak),
     ("process", process::soak),
     ("queue", queue::soak),
     ("shared", shared::soak),

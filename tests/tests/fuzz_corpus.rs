@@ -44,3 +44,13 @@ fn frames_in_any_pieces_are_delivered_as_they_were() {
 fn handshakes_go_well_only_untouched_and_with_the_key() {
     run_stored("handshake", fuzz::handshake::run);
 }
+
+#[test]
+fn pickles_are_a_value_or_an_error() {
+    run_stored("pickle", fuzz::pickle::run);
+}
+
+#[test]
+fn cpythons_handshakes_go_well_only_untouched_and_with_the_key() {
+    run_stored("python_handshake", fuzz::python_handshake::run);
+}

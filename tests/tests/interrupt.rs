@@ -116,3 +116,33 @@ fn without_a_word_ctrl_c_ends_all_without_a_word() {
     let (status, text) = family.end();
     assert_eq!((status.signal(), &*text), (Some(signal::INTERRUPT), ""));
 }
+
+/// What a program says that finishes what its pool runs.
+const FINISHING: &str = "interrupted: what runs is finished; Ctrl-C again to end it\r\n";
+
+#[test]
+fn the_first_ctrl_c_lets_a_pool_finish_what_it_runs() {
+    let _dog = watchdog(120);
+    let mut family = Family::start("draining");
+    family.press();
+    let (status, text) = family.end();
+    assert!(status.success(), "{status:?} {text}");
+    assert_eq!(text, format!("{FINISHING}cancelled: true\r\nOk(())\r\nOk(())\r\n"));
+}
+
+#[test]
+fn the_second_ctrl_c_ends_what_a_pool_runs() {
+    let _dog = watchdog(120);
+    let mut family = Family::start("endless");
+    family.press();
+    let mut text = String::new();
+    wait_until("what waits is cancelled", || {
+        text.push_str(&family.read());
+        text.contains("cancelled: true")
+    });
+    family.press();
+    let (status, rest) = family.end();
+    assert_eq!(status.code(), Some(130), "{text}{rest}");
+    // The program may still say what became of its tasks.
+    assert!(rest.starts_with("interrupted\r\n"), "{text}{rest}");
+}

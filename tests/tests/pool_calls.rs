@@ -328,6 +328,40 @@ fn results_are_taken_as_they_come() {
 }
 
 #[test]
+fn what_was_submitted_first_is_begun_first_whatever_it_holds() {
+    let _dog = watchdog(60);
+    let (pool, gate) = (pool(2), Event::new().unwrap());
+    for _ in 0..2 {
+        let first = pool.apply_async(|x: u32| x, (1,));
+        drop(pool.apply_async(hold, (2, gate.clone())));
+        assert_eq!(first.get_timeout(SOON).unwrap().unwrap(), 1);
+    }
+    gate.set().unwrap();
+}
+
+#[test]
+fn a_result_that_is_late_can_be_asked_for_again() {
+    let _dog = watchdog(60);
+    let (pool, gate) = (pool(2), Event::new().unwrap());
+    let late = |(x, gate): (u32, Option<Event>)| gate.map_or(x, |gate| hold(x, gate));
+    let items = || (0..3).map(|x| (x, (x == 2).then(|| gate.clone())));
+    let mut ordered = pool.imap(late, items());
+    for expected in [0, 1] {
+        assert_eq!(ordered.next_timeout(SOON).unwrap().unwrap().unwrap(), expected);
+    }
+    assert_eq!(ordered.next_timeout(SHORT).unwrap_err().kind(), ErrorKind::TimedOut);
+    gate.set().unwrap();
+    assert_eq!(ordered.next_timeout(SOON).unwrap().unwrap().unwrap(), 2);
+    assert!(ordered.next_timeout(SOON).unwrap().is_none());
+    let mut sum = 0;
+    let mut unordered = pool.imap_unordered(late, items());
+    while let Some(value) = unordered.next_timeout(SOON).unwrap() {
+        sum += value.unwrap();
+    }
+    assert_eq!(sum, 3);
+}
+
+#[test]
 fn a_pool_grows_and_shrinks() {
     let _dog = watchdog(60);
     let (pool, gate) = (pool(2), Event::new().unwrap());
@@ -347,4 +381,23 @@ fn a_pool_grows_and_shrinks() {
     assert_eq!(pool.map(|x: u32| x, 0..100).unwrap().len(), 100);
     assert_eq!(many(4097).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(procession::current_worker(), None);
+}
+
+#[test]
+fn an_iterator_that_is_dropped_when_the_pool_is_closed_does_not_hold_up_its_end() {
+    let _dog = watchdog(60);
+    let work = |micros: u64| {
+        let end = Instant::now() + Duration::from_micros(micros);
+        while Instant::now() < end {}
+    };
+    for round in 0..100 {
+        let pool = pool(1);
+        let items = std::iter::repeat_n(100, 40);
+        let mut results = pool.imap_unordered(work, items).chunk(NonZeroUsize::MIN);
+        results.next().unwrap().unwrap();
+        pool.close();
+        work(round * 7);
+        drop(results);
+        pool.join().unwrap();
+    }
 }

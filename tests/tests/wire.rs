@@ -88,7 +88,7 @@ impl Child {
     #[track_caller]
     fn refuses_with(&self, expected: ErrorKind) {
         assert!(poll::wait_readable(&self.pidfd, Deadline::after(SOON)).unwrap(), "it hangs");
-        assert_eq!(pidfd::try_reap(&self.pidfd).unwrap(), Some(Ended::Exited(1)));
+        assert_eq!(pidfd::try_reap(&self.pidfd).unwrap().unwrap().ended, Ended::Exited(1));
         let said = self.courier.recv().unwrap().expect("it says why");
         let (kind, error) = said.bytes().split_first().unwrap();
         let error: Error = Message::decode_parts(error, Vec::new()).unwrap();
@@ -162,5 +162,5 @@ fn a_child_whose_parent_goes_before_the_first_message_ends() {
     let Child { pidfd, courier, .. } = Child::start();
     drop(courier);
     assert!(poll::wait_readable(&pidfd, Deadline::after(SOON)).unwrap(), "it hangs");
-    assert_eq!(pidfd::try_reap(&pidfd).unwrap(), Some(Ended::Exited(1)));
+    assert_eq!(pidfd::try_reap(&pidfd).unwrap().unwrap().ended, Ended::Exited(1));
 }

@@ -3,6 +3,8 @@
 //! * `busy`: a program that asked to be ended in order, in the middle of joining;
 //! * `exiting`: the same, which has returned from `main` and waits for a child;
 //! * `stuck`: the same, with a finalizer that never returns;
+//! * `draining`: a program that asked for its pools to finish, and says how many tasks that wait, and then two that run, have ended;
+//! * `endless`: the same, whose tasks never do;
 //! * `unprepared`: a program that asked for nothing.
 #![expect(clippy::print_stdout, reason = "a helper program talks to its test")]
 #![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
@@ -54,6 +56,31 @@ fn busy() {
     });
 }
 
+fn drain(is_endless: bool) {
+    procession::drain_on_interrupt().unwrap();
+    let pool = Pool::builder().workers(2.try_into().unwrap()).build().unwrap();
+    let (gate, begun) = (Event::new().unwrap(), Semaphore::new(0).unwrap());
+    let task = |gate: Event, begun: Semaphore, is_endless: bool| {
+        begun.release().unwrap();
+        gate.wait().unwrap();
+        if is_endless {
+            wait_in_worker();
+        }
+    };
+    let arguments = || (gate.clone(), begun.clone(), is_endless);
+    let running = [pool.apply_async(task, arguments()), pool.apply_async(task, arguments())];
+    for _ in 0..2 {
+        begun.acquire_raw().unwrap();
+    }
+    println!("ready");
+    let cancelled = pool.map(|x: u32| x, 0..1000);
+    println!("cancelled: {}", matches!(cancelled, Err(TaskError::Cancelled { .. })));
+    gate.set().unwrap();
+    for result in running {
+        println!("{:?}", result.get());
+    }
+}
+
 fn wait_in_worker() -> ! {
     loop {
         thread::park();
@@ -69,6 +96,9 @@ fn main() {
         replace_standard_stream(&terminal, stream).unwrap();
     }
     drop(terminal);
+    if words[2] == "draining" || words[2] == "endless" {
+        return drain(words[2] == "endless");
+    }
     if words[2] != "unprepared" {
         procession::exit_on_interrupt().unwrap();
     }

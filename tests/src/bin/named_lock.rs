@@ -219,7 +219,7 @@ fn copy() -> u32 {
 fn wait_for(child: u32) {
     let child = pidfd::open(child).unwrap();
     assert!(poll::wait_readable(&child, Deadline::after(SOON)).unwrap(), "the copy hangs");
-    assert_eq!(pidfd::try_reap(&child).unwrap(), Some(pidfd::Ended::Exited(0)));
+    assert_eq!(pidfd::try_reap(&child).unwrap().unwrap().ended, pidfd::Ended::Exited(0));
 }
 
 fn is_timed_out(taken: Taken<'_>) -> bool {

@@ -203,7 +203,7 @@ fn end_by(end: fn(&Child) -> procession::Result<()>, number: i32) {
     end(&child).unwrap();
     let expected = ExitStatus::Signaled { signal: number, core_dumped: false };
     for _ in 0..2 {
-        let Err(JoinError::Died(Death { name, pid, status, reason })) = child.join() else {
+        let Err(JoinError::Died(Death { name, pid, status, reason, .. })) = child.join() else {
             panic!("it died")
         };
         assert_eq!((&*name, pid), (child.name(), child.pid()));

@@ -30,7 +30,7 @@ static CAUGHT: AtomicU32 = AtomicU32::new(0);
 fn interrupt_calls_by(number: i32) {
     let bell: &'static Doorbell = Box::leak(Box::new(Doorbell::new().unwrap()));
     let catch = move || {
-        signal::catch(number, bell).unwrap();
+        signal::catch(number, bell, 1).unwrap();
         assert_eq!(siginterrupt(number, 1), 0);
     };
     let count = move || loop {

@@ -37,7 +37,7 @@ fn main() {
             let pidfd = procession_sys::pidfd::open(child).unwrap();
             procession_sys::poll::wait_readable(&pidfd, procession_sys::Deadline::NEVER).unwrap();
             let Some(procession_sys::pidfd::Ended::Exited(code)) =
-                procession_sys::pidfd::try_reap(&pidfd).unwrap()
+                procession_sys::pidfd::try_reap(&pidfd).unwrap().map(|reaped| reaped.ended)
             else {
                 panic!("the forked child died")
             };

@@ -80,7 +80,7 @@ impl Play<'_> {
 }
 
 /// Runs the program, with these in its environment, and sees to it that it leaves nothing. Returns its row.
-fn watch(
+pub(super) fn watch(
     home: &Home,
     options: &Options,
     family: &str,

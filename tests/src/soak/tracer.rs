@@ -30,8 +30,10 @@ impl Tracer {
 
     /// Runs one instruction; tells whether the process is still there.
     pub(super) fn step(&mut self) -> io::Result<bool> {
-        self.request(libc::PTRACE_SINGLESTEP, 0, 0)?;
-        self.wait(0)?;
+        if !self.is_over {
+            self.request(libc::PTRACE_SINGLESTEP, 0, 0)?;
+            self.wait(0)?;
+        }
         Ok(!self.is_over)
     }
 

@@ -117,7 +117,7 @@ fn poll_eintr() {
 }
 
 /// Far more than a pipe or a socket holds.
-const LARGE: usize = 32 << 20;
+const LARGE: usize = 64 << 20;
 
 /// While a process receives, and while it sends more than there is room for.
 fn ignore() {

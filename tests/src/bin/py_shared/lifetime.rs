@@ -23,7 +23,7 @@ pub(crate) const ROWS: &[Row] = &[
 /// There is no server: a scope is its process's, and serves on when that survives the signal.
 fn server_ignores_sigint() {
     let bell: &'static Doorbell = Box::leak(Box::new(Doorbell::new().unwrap()));
-    signal::catch(signal::INTERRUPT, bell).unwrap();
+    signal::catch(signal::INTERRUPT, bell, 1).unwrap();
     let scope = SharedMemoryScope::new().unwrap();
     let before = scope.shared_memory(10).unwrap();
     assert!(Stranger::new(std::process::id()).signal(signal::INTERRUPT));

@@ -288,12 +288,12 @@ fn interrupt_calls(board: Board) {
         poll::wait_readable(bell, Deadline::NEVER).unwrap();
         bell.silence().unwrap();
         // The second one would kill: count anew.
-        signal::catch(signal::USER_1, bell).unwrap();
+        signal::catch(signal::USER_1, bell, 1).unwrap();
         board.count(0);
     };
     // The handler runs in the thread that waits.
     signal::while_blocked(|| std::thread::spawn(count)).unwrap();
-    signal::catch(signal::USER_1, bell).unwrap();
+    signal::catch(signal::USER_1, bell, 1).unwrap();
 }
 
 fn signals_with_a_handler_end_no_wait() {

@@ -17,7 +17,7 @@ use procession_sys::{fd, fork};
 use serde::{Deserialize, Serialize};
 
 use super::super::random;
-use crate::trace::Traced;
+use crate::soak::tracer::Tracer;
 use crate::{SOON, wait_until};
 
 /// The names of the acts.
@@ -361,7 +361,7 @@ impl Stage {
 
     /// Plays until the actor has run so many instructions, and kills it; tells how many it had run.
     fn play(mut self, kill_at: usize) -> usize {
-        let mut actor = Traced::stop(self.actor.pid()).expect("a trace");
+        let mut actor = Tracer::stop(self.actor.pid()).expect("a trace");
         self.begin();
         let (mut steps, mut waits) = (0, 0);
         while steps < kill_at && self.marks.over().load(SeqCst) == 0 {
