@@ -15,4 +15,6 @@ pub mod frames;
 pub mod handshake;
 pub mod input;
 pub mod memory;
+pub mod pickle;
+pub mod python_handshake;
 pub mod wire;
