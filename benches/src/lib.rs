@@ -5,7 +5,7 @@
 //! a measurement share and a [`crew`] of threads or [`forks`]; [`futex`] holds that family's limits.
 //! [`block`] is family `sharedmem`, of blocks; [`value`] the same, of values and arrays.
 //! [`line`](mod@line) is families `pipe` and `socket`, between the two processes of a [`pair`]; [`ring`] and [`wire`] hold their
-//! limits.
+//! limits. [`pool`] is family `pool`; behind [`pool_ring`] sit the workers of its limit.
 
 pub mod block;
 pub mod board;
@@ -17,6 +17,8 @@ pub mod futex;
 pub mod line;
 pub mod measure;
 pub mod pair;
+pub mod pool;
+pub mod pool_ring;
 pub mod ring;
 pub mod sync;
 pub mod value;
