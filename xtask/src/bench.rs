@@ -1,16 +1,20 @@
 //! `cargo xtask bench <family>`: ours, the limits and the peers, side by side in the same run.
 //!
-//! [`family`] says what a family is; [`start`], [`sync`], [`pipe`], [`socket`], [`sharedmem`], [`queue`] and [`wordcount`] are
-//! families. [`build`] makes the programs, [`cage`] runs one of them, [`rounds`] runs all of them in
-//! turn while [`machine`] keeps an eye on other work, and [`table`] prints. `docs/benchmarks.md`
-//! explains method and figures.
+//! [`family`] says what a family is; [`start`], [`sync`], [`pipe`], [`socket`], [`sharedmem`], [`queue`], [`pool`], [`manager`], [`python`] and
+//! [`wordcount`] are families. [`build`] makes the programs, [`cage`] runs one of them, [`rounds`] runs all of them in
+//! turn while [`machine`] keeps an eye on other work, and [`table`] prints, [`bar`] what shall be beside what is.
+//! `docs/benchmarks.md` explains method and figures.
 
+mod bar;
 mod build;
 mod cage;
 mod corpus;
 mod family;
 mod machine;
+mod manager;
 mod pipe;
+mod pool;
+mod python;
 mod queue;
 mod rounds;
 mod sharedmem;
@@ -42,6 +46,9 @@ families
   socket            messages over Unix sockets and TCP
   sharedmem         blocks, values and arrays in shared memory
   queue             items through a queue of several putters and getters
+  pool              tasks for two workers: maps, single ones, long arguments, and their start and end
+  manager           values put into and got from a dictionary behind a server
+  python            managers that Python's programs and ours share, and clients of them
   wordcount         a whole program: counting words with two workers
 
 options
@@ -82,6 +89,9 @@ pub(crate) fn run(args: Vec<OsString>) -> Result<(), String> {
         "socket" => socket::family(),
         "sharedmem" => sharedmem::family(options.cpus.as_deref()),
         "queue" => queue::family(options.cpus.as_deref()),
+        "pool" => pool::family(options.cpus.as_deref()),
+        "manager" => manager::family(options.cpus.as_deref()),
+        "python" => python::family(options.cpus.as_deref()),
         "wordcount" => wordcount::family(&workshop, options.quick)?,
         "" => return Err(format!("which family?\n\n{HELP}")),
         other => return Err(format!("there is no family `{other}`\n\n{HELP}")),

@@ -22,6 +22,8 @@ targets
   codec             bytes and descriptors as values of many types
   frames            a stream of frames that comes in pieces
   handshake         authentication, with somebody in the middle
+  pickle            bytes as pickles of CPython's, there and back
+  python_handshake  CPython's authentication, with somebody in the middle
 
 options
   --seconds N       how long each target runs (60); two run at once

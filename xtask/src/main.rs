@@ -2,12 +2,15 @@
 //!
 //! [`layers`] and [`tidy`] check the workspace's own rules and are tests as well. [`tasks`] holds the small tasks,
 //! [`test_all`] the complete run, [`report`] counts steps and skips. The benchmarks have a module of their own, `bench`, and so
-//! have the soak, [`soak`], the fuzzer, [`fuzz`], and the storm of signals, [`storm`].
+//! have the table of crashes, [`crash_table`], that of CPython's rows, [`conformance`], the soak, [`soak`], the fuzzer, [`fuzz`], and the storm of signals, [`storm`].
 
 mod bench;
+mod conformance;
+mod crash_table;
 mod fuzz;
 mod layers;
 mod metadata;
+mod python;
 mod report;
 mod soak;
 mod source;
@@ -29,11 +32,13 @@ cargo xtask <task>
   lint              formatting, clippy, layers, tidy, cargo-deny, typos
   fix               apply clippy's suggestions and format
   docs [--open]     documentation; a warning is an error
+  conformance       whether each behaviour that CPython's tests assert has a test here; --open lists those that have none
   layers [--dot]    check that dependencies go strictly downward; --dot prints the graph instead
   loom              explore every order of steps of the process table's protocol (family.md)
   storm             the tests of the connections while signals interrupt every thread; --package P takes others
   tidy              check the rules of docs/style.md that no lint knows
   bench <family>    benchmarks; `cargo xtask bench --help` lists them
+  crash-table       what becomes of pools whose workers die: ours and those of Python, as tables
   soak <family>     kill processes at random for long; `cargo xtask soak --help` tells more
   fuzz [target..]   feed made-up bytes to what reads those of others; `cargo xtask fuzz --help` tells more
 ";
@@ -66,6 +71,10 @@ fn run() -> Result<(), String> {
         let rest = parser.raw_args().map_err(|error| error.to_string())?;
         return soak::run(rest.collect::<Vec<OsString>>());
     }
+    if task == "crash-table" {
+        let rest = parser.raw_args().map_err(|error| error.to_string())?;
+        return crash_table::run(rest.collect::<Vec<OsString>>());
+    }
     if task == "storm" {
         let rest = parser.raw_args().map_err(|error| error.to_string())?;
         return storm::run(rest.collect::<Vec<OsString>>());
@@ -81,6 +90,7 @@ fn run() -> Result<(), String> {
         "lint" => arguments.none().and_then(|()| tasks::lint()),
         "fix" => arguments.none().and_then(|()| tasks::fix()),
         "docs" => arguments.only_flag("open").and_then(tasks::docs),
+        "conformance" => arguments.only_flag("open").and_then(conformance::conformance),
         "layers" => arguments.only_flag("dot").and_then(tasks::layers),
         "loom" => arguments.none().and_then(|()| tasks::loom()),
         "tidy" => arguments.none().and_then(|()| tasks::tidy()),

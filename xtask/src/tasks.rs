@@ -2,6 +2,7 @@
 
 use xshell::{Shell, cmd};
 
+use crate::conformance;
 use crate::layers::{self, Plan};
 use crate::metadata::{self, Metadata, Package};
 use crate::report::{Outcome, Report, say};
@@ -52,6 +53,7 @@ pub(crate) fn lint() -> Result<(), String> {
 pub(crate) fn lint_steps(sh: &Shell, report: &mut Report) {
     report.step("layers", || check_layers(sh));
     report.step("tidy", || check_tidy(sh));
+    report.step("conformance", || conformance::check(sh));
     report.step("fmt", || {
         let check = ["cargo", "fmt", "--all", "--check"];
         optional(sh, &["cargo", "fmt"], "rustfmt is not installed", &check)

@@ -1,5 +1,6 @@
 //! Making the programs that take part.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,20 +9,29 @@ use xshell::{Shell, cmd};
 
 use super::family::{Contender, Source};
 use crate::metadata::{self, Metadata};
-use crate::report::complain;
+use crate::python;
 
 /// Builds programs on demand, each once.
 pub(crate) struct Workshop {
     sh: Shell,
     target: PathBuf,
     made: BTreeMap<String, Result<Vec<OsString>, String>>,
+    /// CPython 3.13, and the same with the packages of the peers.
+    python: OnceCell<Result<PathBuf, String>>,
+    furnished: OnceCell<Result<PathBuf, String>>,
 }
 
 impl Workshop {
     pub(crate) fn open() -> Result<Self, String> {
         let sh = metadata::shell()?;
         let target = Metadata::load(&sh)?.target_directory;
-        Ok(Self { sh, target, made: BTreeMap::new() })
+        Ok(Self {
+            sh,
+            target,
+            made: BTreeMap::new(),
+            python: OnceCell::new(),
+            furnished: OnceCell::new(),
+        })
     }
 
     /// Where things that are made once may be kept.
@@ -63,12 +73,9 @@ impl Workshop {
             }
             Source::Nowhere(reason) => Err(reason.to_owned()),
             Source::Example(name) => Ok(vec![self.build_example(name)?.into()]),
-            Source::Python(script) => {
-                let script = metadata::root().join("benches/peers/py").join(script);
-                if !script.is_file() {
-                    return Err(format!("{} does not exist", script.display()));
-                }
-                Ok(vec![self.python()?.into(), script.into()])
+            Source::Python(script) => Ok(vec![self.python()?.into(), peer_file(script)?.into()]),
+            Source::PythonWith(script, package) => {
+                Ok(vec![self.python_with(package)?.into(), peer_file(script)?.into()])
             }
         }
     }
@@ -124,24 +131,42 @@ impl Workshop {
         self.fresh_copy(&target.join("release").join(name))
     }
 
-    /// CPython 3.13 itself: what is found on the path may be a script that looks for it.
     fn python(&self) -> Result<PathBuf, String> {
-        let home = std::env::home_dir().unwrap_or_default();
-        let candidates = [
-            std::env::var_os("PYTHON_3_13").map(PathBuf::from),
-            Some(PathBuf::from("python3.13")),
-            Some(home.join(".pyenv/versions/3.13.0/bin/python")),
-        ];
-        let sh = &self.sh;
-        let ask = "import sys; print(sys.executable if sys.version_info[:2] == (3, 13) else '')";
-        for candidate in candidates.into_iter().flatten() {
-            let answer = cmd!(sh, "{candidate} -c {ask}").quiet().ignore_stderr().read();
-            if let Some(path) = answer.ok().filter(|path| !path.is_empty()) {
-                return Ok(path.into());
-            }
-            complain(&format!("# {} is not CPython 3.13", candidate.display()));
+        self.python.get_or_init(|| python::find(&self.sh)).clone()
+    }
+
+    /// CPython 3.13 with a package: itself, where that is installed, or else one that has those of the peers in the build folder.
+    fn python_with(&self, package: &str) -> Result<PathBuf, String> {
+        let python = self.python()?;
+        if self.imports(&python, package) {
+            return Ok(python);
         }
-        Err("CPython 3.13 was not found; PYTHON_3_13 may say where it is".to_owned())
+        let furnished = self.furnished.get_or_init(|| self.furnish(&python)).clone()?;
+        match self.imports(&furnished, package) {
+            true => Ok(furnished),
+            false => Err(format!("CPython cannot import {package}")),
+        }
+    }
+
+    /// An environment with just the packages of the peers.
+    fn furnish(&self, python: &Path) -> Result<PathBuf, String> {
+        let list = peer_file("pool_requirements.txt")?;
+        python::furnish(&self.sh, python, &self.target.join("peers-python"), &list)
+    }
+
+    fn imports(&self, python: &Path, package: &str) -> bool {
+        let sh = &self.sh;
+        let import = format!("import {package}");
+        cmd!(sh, "{python} -c {import}").quiet().ignore_stdout().ignore_stderr().run().is_ok()
+    }
+}
+
+/// A file that belongs to the Python peers.
+fn peer_file(name: &str) -> Result<PathBuf, String> {
+    let file = metadata::root().join("benches/peers/py").join(name);
+    match file.is_file() {
+        true => Ok(file),
+        false => Err(format!("{} does not exist", file.display())),
     }
 }
 

@@ -9,6 +9,7 @@ use std::num::NonZero;
 
 use serde::Deserialize;
 
+use super::bar::Bar;
 use super::cage::Outcome;
 
 /// Environment of one run.
@@ -27,6 +28,7 @@ pub(crate) struct Family {
     pub(crate) limit: &'static str,
     pub(crate) contenders: Vec<Contender>,
     pub(crate) comparisons: Vec<Comparison>,
+    pub(crate) bars: Vec<Bar>,
     /// Programs of the benchmark package that contenders start.
     pub(crate) tools: &'static [&'static str],
     /// Whether the peak memory of the program itself is watched while it runs.
@@ -47,6 +49,7 @@ impl Family {
             limit: "",
             contenders: Vec::new(),
             comparisons: Vec::new(),
+            bars: Vec::new(),
             tools: &[],
             with_peak: false,
             read: Box::new(read_lines),
@@ -117,6 +120,8 @@ pub(crate) enum Source {
     Example(&'static str),
     /// A script of the peers, for CPython 3.13.
     Python(&'static str),
+    /// The same, which imports a package that may not be there.
+    PythonWith(&'static str, &'static str),
     /// None: for this reason it cannot be measured in this setting.
     Nowhere(&'static str),
 }
@@ -179,7 +184,7 @@ pub(crate) fn comparisons(rows: &[ComparisonRow]) -> Vec<Comparison> {
 }
 
 /// Whether two processes never run at once.
-fn has_one_processor(cpus: Option<&str>) -> bool {
+pub(crate) fn has_one_processor(cpus: Option<&str>) -> bool {
     let usable = match cpus {
         Some(list) => list.split(',').map(str::trim).collect::<BTreeSet<_>>().len(),
         None => std::thread::available_parallelism().map_or(1, NonZero::get),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::bar;
 use super::family::{Better, Comparison, Family, Metric};
 use super::rounds::Row;
 
@@ -33,6 +34,7 @@ pub(crate) fn render(family: &Family, rows: &[Row]) -> String {
             text.push_str(&line);
         }
     }
+    text.push_str(&bar::lines(family, rows));
     let foreign: Vec<f64> = rows.iter().flat_map(|row| row.foreign.iter().copied()).collect();
     if let Some(middle) = median(&foreign) {
         let worst = foreign.iter().copied().fold(0.0, f64::max);
@@ -63,6 +65,7 @@ pub(crate) fn json(family: &Family, rows: &[Row]) -> String {
         let values = ratios(comparison, metric, rows);
         list.extend(entry(family, &contender, metric, "ratio", &values));
     }
+    list.extend(bar::entries(family, rows));
     let mut text = Value::Array(list).to_string().replace("},{", "},\n{");
     text.push('\n');
     text
@@ -166,8 +169,7 @@ fn pairs(family: &Family) -> impl Iterator<Item = (&Comparison, &Metric)> {
 fn comparison_line(comparison: &Comparison, metric: &Metric, rows: &[Row]) -> Option<String> {
     let all = ratios(comparison, metric, rows);
     let ratio = median_of(&all)?;
-    let known = || all.iter().flatten().copied();
-    let (least, most) = (known().fold(f64::MAX, f64::min), known().fold(f64::MIN, f64::max));
+    let (least, most) = range(&all)?;
     let side = if metric.better == Better::Lower { "below" } else { "above" };
     Some(format!(
         "{} / {}: {} {ratio:.3} (median of {} per-round ratio(s), {least:.3}..{most:.3}; {side} 1 \
@@ -175,7 +177,7 @@ fn comparison_line(comparison: &Comparison, metric: &Metric, rows: &[Row]) -> Op
         comparison.subject,
         comparison.against,
         metric.name,
-        known().count(),
+        all.iter().flatten().count(),
     ))
 }
 
@@ -195,7 +197,7 @@ fn ratios(comparison: &Comparison, metric: &Metric, rows: &[Row]) -> Vec<Option<
     subject.iter().zip(against).map(ratio).collect()
 }
 
-fn median_of(rounds: &[Option<f64>]) -> Option<f64> {
+pub(crate) fn median_of(rounds: &[Option<f64>]) -> Option<f64> {
     let known: Vec<f64> = rounds.iter().flatten().copied().collect();
     median(&known)
 }
@@ -212,14 +214,19 @@ fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-fn spread(rounds: &[Option<f64>]) -> f64 {
+/// The least and the most; nothing when no round gave anything.
+pub(crate) fn range(rounds: &[Option<f64>]) -> Option<(f64, f64)> {
     let known = || rounds.iter().flatten().copied();
-    let (least, most) = (known().fold(f64::MAX, f64::min), known().fold(f64::MIN, f64::max));
-    median_of(rounds).filter(|median| *median > 0.0).map_or(0.0, |median| (most - least) / median)
+    Some((known().reduce(f64::min)?, known().reduce(f64::max)?))
+}
+
+fn spread(rounds: &[Option<f64>]) -> f64 {
+    let width = range(rounds).map_or(0.0, |(least, most)| most - least);
+    median_of(rounds).filter(|median| *median > 0.0).map_or(0.0, |median| width / median)
 }
 
 /// Three digits that matter, in thousands or millions where that is shorter.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let (scaled, suffix) = match value.abs() {
         size if size >= 1e6 => (value / 1e6, "M"),
         size if size >= 1e4 => (value / 1e3, "k"),

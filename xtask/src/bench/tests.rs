@@ -61,7 +61,7 @@ struct Case {
     spinners: &'static [&'static str],
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     Case { family: sync::family, default: "procession", spinners: &["spin", "procession spin"] },
     Case {
         family: pipe::family,
@@ -74,6 +74,7 @@ const CASES: [Case; 4] = [
         spinners: &["procession blocks spin", "procession values spin"],
     },
     Case { family: queue::family, default: "procession", spinners: &["procession spin"] },
+    Case { family: pool::family, default: "procession", spinners: &["procession spin"] },
 ];
 
 #[test]
@@ -89,6 +90,15 @@ fn comparisons_are_of_figures_and_rows_that_exist() {
             assert!(has_row(one.subject) && has_row(one.against), "{name}: {}", one.against);
             assert!(!one.metrics.is_empty(), "{name}: {}", one.against);
             assert!(one.metrics.iter().all(has_figure), "{name}: {:?}", one.metrics);
+        }
+        for bar in &family.bars {
+            let others = match &bar.against {
+                bar::Against::Nobody => &[],
+                bar::Against::One(other) => std::slice::from_ref(other),
+                bar::Against::BestOf(_, others) => others,
+            };
+            assert!(has_row(bar.subject) && others.iter().all(|one| has_row(one)), "{bar:?}");
+            assert!(has_figure(&bar.metric.to_owned()), "{bar:?}");
         }
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn family(workshop: &Workshop, quick: bool) -> Result<Family, String>
             against("procession", "threads 2"),
             against("procession", "CPython 3.13 Pool"),
         ],
+        bars: Vec::new(),
         tools: &[],
         with_peak: true,
         read: Box::new(move |outcome| figures(outcome, &corpus)),

@@ -20,6 +20,7 @@ fn family() -> Family {
             against: "floor",
             metrics: vec!["time".to_owned(), "rate".to_owned()],
         }],
+        bars: Vec::new(),
         tools: &[],
         with_peak: false,
         read: Box::new(read_lines),
