@@ -43,8 +43,8 @@ const TOILS: usize = 64;
 const TOIL: Duration = Duration::from_millis(10);
 /// How long nobody does anything, whatever the divisor: the one who measures has to vanish in it.
 const IDLE: Duration = Duration::from_secs(2);
-/// How long whoever has just worked may take before that begins.
-const SETTLE: Duration = Duration::from_millis(50);
+/// How long whoever has just worked may take before that begins, to give memory back for instance.
+const SETTLE: Duration = Duration::from_millis(500);
 /// How often a thing is done at most, and how long before it is not done once more.
 const RUNS: usize = 5;
 const LIVES: usize = 15;
@@ -222,8 +222,8 @@ pub fn measure_rest(workers: &[u32]) -> io::Result<()> {
     if workers.len() != WORKERS {
         return Err(wrong("workers", workers.len(), WORKERS));
     }
-    measure_memory(workers)?;
-    measure_idleness(workers)
+    measure_idleness(workers)?;
+    measure_memory(workers)
 }
 
 fn measure_memory(workers: &[u32]) -> io::Result<()> {

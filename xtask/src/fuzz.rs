@@ -33,6 +33,9 @@ options
 /// As many at once: CI has as many processors, or twice that.
 const AT_ONCE: usize = 2;
 
+/// Seconds that each target has in `test-all`.
+const IN_TEST_ALL: u64 = 15;
+
 /// Longer inputs find no more than those, and take more time. It is the fuzzer's own default.
 const MOST_BYTES: usize = 4096;
 /// The slowest inputs take some milliseconds: whatever takes that long hangs, on the busiest machine.
@@ -102,10 +105,12 @@ pub(crate) fn run(args: Vec<OsString>) -> Result<(), String> {
     report.finish()
 }
 
-/// The part of `test-all`: every target, for a minute.
+/// The part of `test-all`: every target, for long enough to go through its stored inputs and some millions more.
 pub(crate) fn steps(sh: &Shell, report: &mut Report) {
     match targets() {
-        Ok(targets) => take_steps(sh, report, &Options { targets, ..Options::default() }),
+        Ok(targets) => {
+            take_steps(sh, report, &Options { targets, seconds: IN_TEST_ALL, ..Options::default() })
+        }
         Err(message) => report.step("fuzz", || Err(message)),
     }
 }

@@ -18,6 +18,7 @@ mod storm;
 mod tasks;
 mod test_all;
 mod tidy;
+mod unstable;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -27,7 +28,8 @@ use lexopt::prelude::*;
 const HELP: &str = "\
 cargo xtask <task>
 
-  test-all          everything that README and CI promise: the tasks below, all tests, examples, docs
+  test-all          everything that README and CI promise: the tasks below, all tests, examples, docs; --strict fails with a
+                    test that passes only when it is run once more
   test [crate]      tests and doctests of the workspace or of one crate (`pool` means `procession-pool`)
   lint              formatting, clippy, layers, tidy, cargo-deny, typos
   fix               apply clippy's suggestions and format
@@ -63,29 +65,13 @@ fn run() -> Result<(), String> {
         }
         Some(argument) => return Err(argument.unexpected().to_string()),
     };
-    if task == "bench" {
+    if let Some(run) = with_options_of_its_own(&task) {
         let rest = parser.raw_args().map_err(|error| error.to_string())?;
-        return bench::run(rest.collect::<Vec<OsString>>());
-    }
-    if task == "soak" {
-        let rest = parser.raw_args().map_err(|error| error.to_string())?;
-        return soak::run(rest.collect::<Vec<OsString>>());
-    }
-    if task == "crash-table" {
-        let rest = parser.raw_args().map_err(|error| error.to_string())?;
-        return crash_table::run(rest.collect::<Vec<OsString>>());
-    }
-    if task == "storm" {
-        let rest = parser.raw_args().map_err(|error| error.to_string())?;
-        return storm::run(rest.collect::<Vec<OsString>>());
-    }
-    if task == "fuzz" {
-        let rest = parser.raw_args().map_err(|error| error.to_string())?;
-        return fuzz::run(rest.collect::<Vec<OsString>>());
+        return run(rest.collect());
     }
     let arguments = Arguments::parse(&mut parser)?;
     match task.as_str() {
-        "test-all" => arguments.none().and_then(|()| test_all::run()),
+        "test-all" => arguments.only_flag("strict").and_then(test_all::run),
         "test" => arguments.only_name().and_then(tasks::test),
         "lint" => arguments.none().and_then(|()| tasks::lint()),
         "fix" => arguments.none().and_then(|()| tasks::fix()),
@@ -100,6 +86,18 @@ fn run() -> Result<(), String> {
         }
         other => Err(format!("there is no task `{other}`; `cargo xtask help` lists them")),
     }
+}
+
+/// The tasks that parse their own options.
+fn with_options_of_its_own(task: &str) -> Option<fn(Vec<OsString>) -> Result<(), String>> {
+    Some(match task {
+        "bench" => bench::run,
+        "soak" => soak::run,
+        "crash-table" => crash_table::run,
+        "storm" => storm::run,
+        "fuzz" => fuzz::run,
+        _ => return None,
+    })
 }
 
 /// What may follow a task: one name or one flag.

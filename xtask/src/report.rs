@@ -19,6 +19,7 @@ pub(crate) struct Report {
     passed: usize,
     failed: Vec<(String, String)>,
     skipped: Vec<(String, String)>,
+    unstable: Vec<String>,
 }
 
 impl Report {
@@ -47,7 +48,15 @@ impl Report {
         self.skipped.push((name.to_owned(), reason.to_owned()));
     }
 
-    /// Prints what was skipped, what failed, and the closing line.
+    /// Counts tests that passed only when they were run once more.
+    pub(crate) fn unstable(&mut self, tests: Vec<String>) {
+        for test in &tests {
+            say(&format!("== UNSTABLE: {test}\n"));
+        }
+        self.unstable.extend(tests);
+    }
+
+    /// Prints what was skipped, what was unstable, what failed, and the closing line.
     ///
     /// # Errors
     ///
@@ -66,6 +75,12 @@ impl Report {
         let mut text = format!("\nSKIPPED: {skipped}\n");
         for (name, reason) in &self.skipped {
             text.push_str(&format!("  {name}: {reason}\n"));
+        }
+        if !self.unstable.is_empty() {
+            text.push_str(&format!("UNSTABLE: {}\n", self.unstable.len()));
+        }
+        for test in &self.unstable {
+            text.push_str(&format!("  {test}\n"));
         }
         if failed > 0 {
             text.push_str(&format!("FAILED: {failed}\n"));

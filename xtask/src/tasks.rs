@@ -1,5 +1,7 @@
 //! The small tasks, and the steps that they share with `test-all`.
 
+use std::path::PathBuf;
+
 use xshell::{Shell, cmd};
 
 use crate::conformance;
@@ -7,6 +9,7 @@ use crate::layers::{self, Plan};
 use crate::metadata::{self, Metadata, Package};
 use crate::report::{Outcome, Report, say};
 use crate::tidy;
+use crate::unstable;
 
 /// `test [crate]`: tests, then doctests.
 pub(crate) fn test(name: Option<String>) -> Result<(), String> {
@@ -20,7 +23,7 @@ pub(crate) fn test(name: Option<String>) -> Result<(), String> {
         }
     };
     let mut report = Report::default();
-    tests(&sh, &mut report, &scope);
+    tests(&sh, &mut report, &scope, "default");
     if has_library {
         report.step("doctests", || {
             run(&sh, "cargo", &[&["test", "--doc"], borrowed(&scope).as_slice()].concat())
@@ -141,21 +144,27 @@ fn clean<T: ToString>(found: &[T]) -> Result<Outcome, String> {
 }
 
 /// All tests except doctests: nextest, which gives each test a process of its own, else plain libtest.
-pub(crate) fn tests(sh: &Shell, report: &mut Report, scope: &[String]) {
-    let has_nextest = works(sh, &["cargo", "nextest"]);
-    if !has_nextest {
-        report.skip(
-            "nextest",
-            "cargo-nextest is not installed; plain `cargo test` runs the same tests",
-        );
+pub(crate) fn tests(sh: &Shell, report: &mut Report, scope: &[String], profile: &str) {
+    if works(sh, &["cargo", "nextest"]) {
+        nextest(sh, report, "tests", profile, &borrowed(scope));
+        return;
     }
-    let mut arguments = if has_nextest { vec!["nextest", "run"] } else { vec!["test"] };
-    arguments.extend(borrowed(scope));
-    if !has_nextest {
-        // Without doctests, which are a step of their own.
-        arguments.extend(["--tests", "--no-fail-fast"]);
-    }
+    let reason = "cargo-nextest is not installed; plain `cargo test` runs the same tests";
+    report.skip("nextest", reason);
+    // Without doctests, which are a step of their own.
+    let arguments =
+        [&["test"], borrowed(scope).as_slice(), &["--tests", "--no-fail-fast"]].concat();
     report.step("tests", || run(sh, "cargo", &arguments));
+}
+
+/// Tests by nextest, as a profile of `.config/nextest.toml` says; those that it ran twice are counted.
+pub(crate) fn nextest(sh: &Shell, report: &mut Report, name: &str, profile: &str, scope: &[&str]) {
+    let told = target().join("nextest").join(profile).join("junit.xml");
+    // One of another run says nothing about this one.
+    std::fs::remove_file(&told).ok();
+    let arguments = [&["nextest", "run", "--profile", profile], scope].concat();
+    report.step(name, || run(sh, "cargo", &arguments));
+    report.unstable(unstable::names(&std::fs::read_to_string(&told).unwrap_or_default()));
 }
 
 /// `loom`
@@ -168,12 +177,8 @@ pub(crate) fn loom() -> Result<(), String> {
 
 /// Runs the models, in a target folder of their own: every crate is built with another flag.
 pub(crate) fn check_models(sh: &Shell) -> Result<Outcome, String> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => std::path::PathBuf::from(folder),
-        None => metadata::root().join("target"),
-    };
     let _flags = sh.push_env("RUSTFLAGS", "--cfg loom");
-    let _folder = sh.push_env("CARGO_TARGET_DIR", target.join("loom"));
+    let _folder = sh.push_env("CARGO_TARGET_DIR", target().join("loom"));
     // Half as long to build, and as fast to run.
     let _optimised = sh.push_env("CARGO_PROFILE_RELEASE_LTO", "off");
     let _in_parts = sh.push_env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
@@ -189,6 +194,12 @@ pub(crate) fn check_models(sh: &Shell) -> Result<Outcome, String> {
     // By name, in whichever package they are.
     arguments.extend(["--", "gate::loom", "family", "raw", "ring::loom"]);
     run(sh, "cargo", &arguments)
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    folder.unwrap_or_else(|| metadata::root().join("target"))
 }
 
 fn borrowed(owned: &[String]) -> Vec<&str> {

@@ -15,7 +15,8 @@ use crate::tasks;
 /// The release that CI installs; a newer one may ask for a newer toolchain than ours.
 const NEXTEST: &str = "cargo-nextest@0.9.143";
 
-pub(crate) fn run() -> Result<(), String> {
+/// `strict`: a test that fails is not run once more.
+pub(crate) fn run(strict: bool) -> Result<(), String> {
     let sh = metadata::shell()?;
     let workspace = Metadata::load(&sh)?;
     let mut report = Report::default();
@@ -25,8 +26,9 @@ pub(crate) fn run() -> Result<(), String> {
     {
         report.step("install nextest", || install_nextest(&sh));
     }
-    tasks::tests(&sh, &mut report, &["--workspace".to_owned()]);
-    report.step("processes by spawn", || by_spawn(&sh));
+    let profile = if strict { "default" } else { "test-all" };
+    tasks::tests(&sh, &mut report, &["--workspace".to_owned()], profile);
+    by_spawn(&sh, &mut report, profile);
     report.step("doctests", || tasks::run(&sh, "cargo", &["test", "--doc", "--workspace"]));
     report.step("plain libtest", || plain_libtest(&sh, &workspace));
     report.step("loom", || tasks::check_models(&sh));
@@ -45,9 +47,11 @@ fn install_nextest(sh: &Shell) -> Result<Outcome, String> {
 
 /// What starts processes is tested once more under the start method that is not the default. Without nextest, tests of one
 /// program share a process, and the method with it; the plain step below covers that.
-fn by_spawn(sh: &Shell) -> Result<Outcome, String> {
+fn by_spawn(sh: &Shell, report: &mut Report, profile: &str) {
+    let name = "processes by spawn";
     if !tasks::works(sh, &["cargo", "nextest"]) {
-        return Ok(Outcome::Skipped("cargo-nextest is not installed".to_owned()));
+        report.skip(name, "cargo-nextest is not installed");
+        return;
     }
     let _method = sh.push_env("PROCESSION_TEST_METHOD", "spawn");
     // CPython's rows name their methods themselves; and who is killed over a lock, a pipe or a block is killed the same way, however
@@ -56,7 +60,7 @@ fn by_spawn(sh: &Shell) -> Result<Outcome, String> {
                  and not binary(/^python_/) and not binary(/^(sync|pipe|shared|value|queue)_/) \
                  and not binary(fuzz_corpus) and not binary(large)";
     // All packages, as in the step before: of one alone, everything would be built anew with fewer features.
-    tasks::run(sh, "cargo", &["nextest", "run", "--workspace", "-E", tests])
+    tasks::nextest(sh, report, name, profile, &["--workspace", "-E", tests]);
 }
 
 /// Children start under plain libtest too, where all tests of a program share one process.

@@ -136,13 +136,13 @@ def cpu_of_all(pids):
 
 def measure_rest():
     pids = workers()
-    for name, line in (("worker_rss", "Rss:"), ("worker_pss", "Pss:")):
-        figure(name, max(kibibytes(pid, line) for pid in pids) / 1024, "MiB")
     time.sleep(SETTLE_S)
     before, begin = cpu_of_all(pids), time.perf_counter()
     time.sleep(IDLE_S)
     length = time.perf_counter() - begin
     figure("cpu_idle", (cpu_of_all(pids) - before) * 1e6 / length, "us/s")
+    for name, line in (("worker_rss", "Rss:"), ("worker_pss", "Pss:")):
+        figure(name, max(kibibytes(pid, line) for pid in pids) / 1024, "MiB")
 
 
 def pools(context):
