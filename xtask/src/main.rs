@@ -88,8 +88,11 @@ fn run() -> Result<(), String> {
     }
 }
 
+/// A task, and what stands behind its name.
+type Task = fn(Vec<OsString>) -> Result<(), String>;
+
 /// The tasks that parse their own options.
-fn with_options_of_its_own(task: &str) -> Option<fn(Vec<OsString>) -> Result<(), String>> {
+fn with_options_of_its_own(task: &str) -> Option<Task> {
     Some(match task {
         "bench" => bench::run,
         "soak" => soak::run,
